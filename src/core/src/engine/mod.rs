@@ -1,0 +1,76 @@
+//! The physics of one inference engine, after vLLM v1: unified step model, chunked prefill, paged
+//! KV with a prefix cache, preemption by recompute.
+
+pub mod profile;
+
+use std::sync::Arc;
+
+use crate::ids::RequestId;
+use crate::time::Picos;
+
+/// One request as an engine sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Work {
+    /// Our identity of the request.
+    pub request: RequestId,
+    /// Prompt length in tokens; at least 1.
+    pub prompt_tokens: u32,
+    /// Tokens that it will generate; at least 1. The engine stops there, no policy may look.
+    pub output_tokens: u32,
+    /// Which part of the request this engine serves.
+    pub part: Part,
+    /// Identity of the prompt's content; absent when the trace does not tell: then nothing is
+    /// shared with other requests.
+    pub prefix: Option<Prefix>,
+}
+
+/// Which part of a request an engine serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// The prompt and one token; its blocks are then held under a lease until released.
+    Prefill,
+    /// Everything after the prompt, whose KV is loaded from a prefill engine.
+    Decode,
+}
+
+/// Identity of a prompt's content in equal pieces, each identity standing for the whole prefix up
+/// to and including its piece (as Mooncake's `hash_ids`, or chained block hashes).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prefix {
+    /// Chained identities, in order; the last piece may be shorter than the others.
+    pub ids: Arc<[u64]>,
+    /// Tokens in one piece; a multiple of the KV block size.
+    pub piece_tokens: u32,
+}
+
+/// What an engine did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineEvent {
+    /// When: the end of the step in which it happened.
+    pub at: Picos,
+    /// To whom.
+    pub request: RequestId,
+    /// What.
+    pub kind: EngineEventKind,
+}
+
+/// Kinds of [`EngineEvent`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineEventKind {
+    /// The first token left the engine (not for [`Part::Prefill`]).
+    FirstToken,
+    /// The last token left the engine; its blocks are free again.
+    Finished,
+    /// A [`Part::Prefill`] is done; its blocks stay until the lease is released.
+    PrefillDone,
+    /// A [`Part::Decode`] has its blocks and waits for `tokens` of KV from the prefill engine.
+    /// The whole prompt was found locally when `tokens` is 0.
+    KvWanted {
+        /// Tokens of KV to transfer.
+        tokens: u32,
+    },
+    /// The request can never fit in this engine's KV cache; it was not queued.
+    TooLarge,
+}

@@ -1,0 +1,167 @@
+//! Who goes now, who waits, who is refused, and where to: the port that every gate fills, ours
+//! and the baselines alike, in the twin and live.
+
+use crate::ids::{EndpointId, RequestId, TierId, VariantId};
+use crate::time::{Span, Time};
+
+/// An admission and picking policy for one fleet, as a state machine without I/O.
+///
+/// Every arrived request gets exactly one of [`GateEffect::Dispatch`] or [`GateEffect::Refuse`],
+/// in this step or in a later one, unless its client goes first.
+pub trait Gate {
+    /// Takes in one event at `now`. Appends what is to be done to `effects`.
+    fn step(&mut self, now: Time, event: GateEvent<'_>, effects: &mut Vec<GateEffect>);
+
+    /// When the gate wants a [`GateEvent::Due`]; `None` while it waits for nothing but events.
+    fn next_deadline(&self) -> Option<Time>;
+
+    /// Requests that it holds, by [`TierId`] index: count and prompt tokens.
+    fn queued(&self, tier: TierId) -> Queued;
+
+    /// How often, if at all, it scrapes the endpoints on its own account.
+    fn scrape_interval(&self) -> Option<Span> {
+        None
+    }
+
+    /// Pool saturation as it would export it, 0..1; `None` where it has no such notion.
+    fn saturation(&self) -> Option<f64> {
+        None
+    }
+}
+
+/// What a gate holds of one tier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queued {
+    /// Requests.
+    pub requests: u64,
+    /// Their prompt tokens.
+    pub prompt_tokens: u64,
+}
+
+/// What a gate is told.
+#[derive(Clone, Copy, Debug)]
+pub enum GateEvent<'a> {
+    /// A request came in.
+    Arrived(&'a Arrival<'a>),
+    /// The first token of a dispatched request went out.
+    FirstToken {
+        /// Which request.
+        request: RequestId,
+    },
+    /// The prefill part of a dispatched request is done; only with separate prefill endpoints.
+    PrefillDone {
+        /// Which request.
+        request: RequestId,
+    },
+    /// A dispatched request ended well.
+    Finished {
+        /// Which request.
+        request: RequestId,
+        /// Tokens that it generated.
+        output_tokens: u32,
+    },
+    /// A dispatched request broke off: its engine died or refused it.
+    Failed {
+        /// Which request.
+        request: RequestId,
+    },
+    /// The client hung up, queued or dispatched.
+    ClientGone {
+        /// Which request.
+        request: RequestId,
+    },
+    /// An endpoint became ready.
+    EndpointReady {
+        /// Which.
+        endpoint: EndpointId,
+        /// Of which variant.
+        variant: VariantId,
+        /// What it may be used for.
+        role: crate::fleet::Role,
+    },
+    /// An endpoint takes no more requests; those in flight go on.
+    EndpointDraining {
+        /// Which.
+        endpoint: EndpointId,
+    },
+    /// An endpoint is gone; its requests fail one by one.
+    EndpointGone {
+        /// Which.
+        endpoint: EndpointId,
+    },
+    /// The gate's own scrape of an endpoint came back.
+    Scraped {
+        /// Which.
+        endpoint: EndpointId,
+        /// When the page was true.
+        at: Time,
+        /// What it says.
+        load: EndpointLoad,
+    },
+    /// The gate's deadline has come.
+    Due,
+}
+
+/// A request as a gate sees it on arrival.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    /// Our identity.
+    pub request: RequestId,
+    /// Its tier.
+    pub tier: TierId,
+    /// Its flow (tenant), hashed by us.
+    pub flow: u64,
+    /// Prompt length in tokens.
+    pub prompt_tokens: u32,
+    /// Chained content identities of the prompt, if known.
+    pub prefix: Option<&'a crate::engine::Prefix>,
+    /// When it must be complete (deferrable) or have its first token.
+    pub deadline: Time,
+}
+
+/// The three gauges that endpoint pickers scrape.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct EndpointLoad {
+    /// `vllm:num_requests_running`.
+    pub running: f64,
+    /// `vllm:num_requests_waiting`.
+    pub waiting: f64,
+    /// `vllm:kv_cache_usage_perc`, 0..1.
+    pub kv_usage: f64,
+}
+
+/// What a gate wants done.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum GateEffect {
+    /// Send the request to `endpoint`, by way of `prefill` if that is given.
+    Dispatch {
+        /// Which request.
+        request: RequestId,
+        /// Aggregated or decode endpoint.
+        endpoint: EndpointId,
+        /// Prefill endpoint; `None` = the whole request runs on `endpoint`.
+        prefill: Option<EndpointId>,
+    },
+    /// Answer the request with a refusal.
+    Refuse {
+        /// Which request.
+        request: RequestId,
+        /// Why.
+        reason: Refusal,
+        /// When to come back, if the gate can tell.
+        retry_after: Option<Span>,
+    },
+}
+
+/// Why a gate refuses (reasons as llm-d's `x-llm-d-request-dropped-reason`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Refusal {
+    /// `rejected-saturated`: the queue is full.
+    Saturated,
+    /// `rejected-ttl-expired`: it waited too long.
+    TtlExpired,
+    /// `rejected-no-endpoints`: nobody can serve it.
+    NoEndpoints,
+    /// Its objective cannot be met any more.
+    Late,
+}

@@ -1,0 +1,15 @@
+//! The pure heart of Forebay: the words as types, the physics of engines, and the decisions.
+//!
+//! Nothing here reads a clock, draws randomness or does I/O: time, randomness and observations
+//! are arguments, so the same code runs in the twin and live.
+
+#![forbid(unsafe_code)]
+
+pub mod engine;
+pub mod fleet;
+pub mod gate;
+pub mod ids;
+pub mod observe;
+pub mod plan;
+pub mod time;
+pub mod units;

@@ -1,0 +1,5 @@
+//! The `forebay` binary: command line and wiring.
+
+#![forbid(unsafe_code)]
+
+fn main() {}

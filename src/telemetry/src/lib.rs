@@ -1,0 +1,3 @@
+//! Prometheus in and out.
+
+#![forbid(unsafe_code)]

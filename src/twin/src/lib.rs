@@ -1,0 +1,6 @@
+//! The simulated fleet: the same decisions as live, in virtual time, on real or generated traffic.
+
+#![forbid(unsafe_code)]
+
+pub mod report;
+pub mod trace;
