@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod engine;
 pub mod fleet;
 pub mod gate;

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EngineProfile {
-    /// Unique name, for instance `llama-3.1-8b-fp8-l40s-tp1`; variants refer to it.
+    /// Unique name, for instance `llama-3.1-8b-fp8-l40s-tp1`; variants refer to it. In a manifest
+    /// it is `metadata.name` and nowhere else; whoever reads the manifest fills it in.
+    #[serde(skip)]
     pub name: String,
     /// Model, as the field abbreviates it: `llama-3.1-8b`.
     pub model: String,
