@@ -12,5 +12,6 @@ pub mod gate;
 pub mod ids;
 pub mod observe;
 pub mod plan;
+pub mod scenario;
 pub mod time;
 pub mod units;
