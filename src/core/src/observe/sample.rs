@@ -92,6 +92,9 @@ pub struct RouterTierSample {
     pub queued_prompt_tokens: f64,
     /// `llm_d_epp_request_running`.
     pub running: f64,
+    /// `llm_d_epp_inflight_tokens`: prompt tokens of dispatched requests without a first token
+    /// yet, the cached part left out where the router can tell.
+    pub inflight_prompt_tokens: f64,
     /// `llm_d_epp_request_total`: arrivals, admitted or not.
     pub requests_total: f64,
     /// Sum of `llm_d_epp_request_input_tokens`: prompt tokens of arrivals.
@@ -112,6 +115,7 @@ impl Default for RouterTierSample {
             queued: 0.0,
             queued_prompt_tokens: 0.0,
             running: 0.0,
+            inflight_prompt_tokens: 0.0,
             requests_total: 0.0,
             prompt_tokens_total: 0.0,
             output_tokens_total: 0.0,

@@ -65,4 +65,10 @@ pub enum PlanEffect {
         /// The rule that asked for it, in a few words.
         reason: String,
     },
+    /// The policy cannot go on (an external policy died, hung or answered nonsense). The driver
+    /// stops deciding and reports what was measured until now.
+    Abort {
+        /// What went wrong and how to mend it.
+        what: String,
+    },
 }
