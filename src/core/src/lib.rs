@@ -11,6 +11,7 @@ pub mod fleet;
 pub mod gate;
 pub mod ids;
 pub mod observe;
+pub mod pick;
 pub mod plan;
 pub mod scenario;
 pub mod time;

@@ -2,5 +2,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod gates;
 pub mod report;
 pub mod trace;

@@ -1,6 +1,10 @@
 //! Who goes now, who waits, who is refused, and where to: the port that every gate fills, ours
 //! and the baselines alike, in the twin and live.
 
+mod requests;
+
+pub use requests::{RequestHasher, RequestMap};
+
 use crate::ids::{EndpointId, RequestId, TierId, VariantId};
 use crate::time::{Span, Time};
 
