@@ -3,5 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod gates;
+pub mod profiles;
 pub mod report;
+pub mod table;
 pub mod trace;
