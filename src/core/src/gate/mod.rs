@@ -27,6 +27,12 @@ pub trait Gate {
         None
     }
 
+    /// Requests of a tier that workers outside may send now, on top of what is here; `None` where
+    /// the gate has no such notion.
+    fn budget(&self, _now: Time, _tier: TierId) -> Option<u64> {
+        None
+    }
+
     /// Pool saturation as it would export it, 0..1; `None` where it has no such notion.
     fn saturation(&self) -> Option<f64> {
         None
@@ -93,7 +99,8 @@ pub enum GateEvent<'a> {
         /// Which.
         endpoint: EndpointId,
     },
-    /// The gate's own scrape of an endpoint came back.
+    /// The gate's own scrape of an endpoint came back. The driver may leave out a scrape that says
+    /// the same as the one before, but never the first.
     Scraped {
         /// Which.
         endpoint: EndpointId,
@@ -101,6 +108,11 @@ pub enum GateEvent<'a> {
         at: Time,
         /// What it says.
         load: EndpointLoad,
+    },
+    /// The gate's scrapes of an endpoint fail, from now until the next [`GateEvent::Scraped`].
+    ScrapeLost {
+        /// Which.
+        endpoint: EndpointId,
     },
     /// The gate's deadline has come.
     Due,
@@ -115,6 +127,8 @@ pub struct Arrival<'a> {
     pub tier: TierId,
     /// Its flow (tenant), hashed by us.
     pub flow: u64,
+    /// What its flow may have, relative to other flows of the tier; 1 where nobody says.
+    pub weight: f64,
     /// Prompt length in tokens.
     pub prompt_tokens: u32,
     /// Chained content identities of the prompt, if known.

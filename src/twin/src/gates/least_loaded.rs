@@ -145,7 +145,10 @@ impl Gate for LeastLoaded {
                 self.decode.remove(endpoint);
                 self.prefill.remove(endpoint);
             }
-            GateEvent::FirstToken { .. } | GateEvent::Scraped { .. } | GateEvent::Due => {}
+            GateEvent::FirstToken { .. }
+            | GateEvent::Scraped { .. }
+            | GateEvent::ScrapeLost { .. }
+            | GateEvent::Due => {}
         }
     }
 

@@ -66,6 +66,7 @@ impl Driver {
             request,
             tier: TierId(0),
             flow: 0,
+            weight: 1.0,
             prompt_tokens: 100,
             prefix: None,
             deadline: Time::MAX,
