@@ -4,11 +4,23 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(test)]
+pub(crate) mod example;
+mod format;
+mod json;
+mod judge;
+pub mod markdown;
+pub mod terminal;
+mod verdict;
+
+pub use json::JsonError;
+pub use verdict::verdict;
+
 /// Version of the JSON.
 pub const SCHEMA: &str = "forebay.report/v1";
 
 /// Several policies on the same fleet and traffic.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: String,
@@ -22,6 +34,18 @@ pub struct Report {
     pub seed: u64,
     /// Commit of the source that ran; `unknown` outside a checkout.
     pub commit: String,
+    /// The command line that computes it again; `None` when there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// Tiers with what they were promised, the highest priority first.
+    #[serde(default)]
+    pub tiers: Vec<TierTarget>,
+    /// Price of one accelerator per hour by class and capacity type (`h100/on-demand`), USD.
+    #[serde(default)]
+    pub prices_usd_per_hour: BTreeMap<String, f64>,
+    /// Length of the start of the window whose requests do not count, s.
+    #[serde(default)]
+    pub unscored_s: f64,
     /// What no policy can beat, and what was found with the future known.
     pub oracle: OracleSummary,
     /// One entry per policy, in the order asked for.
@@ -29,7 +53,7 @@ pub struct Report {
 }
 
 /// The traffic of a report.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TraceSummary {
     /// As given on the command line.
     pub path: String,
@@ -39,9 +63,42 @@ pub struct TraceSummary {
     pub requests: u64,
     /// Length of the window, s.
     pub duration_s: f64,
+    /// Where the window starts, in seconds since midnight of the trace's first day (or since its
+    /// first request, where the trace has no clock). Axes of time count from here.
+    #[serde(default)]
+    pub start_s: f64,
     /// What was inferred rather than read, if anything.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+/// What a tier was promised, on each fleet that promises it something.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TierTarget {
+    /// Name, as in [`Run::tiers`].
+    pub name: String,
+    /// Whether its work may be started late.
+    pub deferrable: bool,
+    /// One per fleet; empty where nothing is promised.
+    pub objectives: Vec<Objective>,
+}
+
+/// The SLO of one tier on one fleet: TTFT and TPOT, or completion.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Objective {
+    /// The fleet, as in [`Report::fleets`].
+    pub fleet: String,
+    /// Share of requests that must attain, 0..1.
+    pub percentile: f64,
+    /// Longest time to first token, ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttft_ms: Option<f64>,
+    /// Longest mean gap after the first token, ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpot_ms: Option<f64>,
+    /// Longest time from arrival to completion, s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within_s: Option<f64>,
 }
 
 /// The oracles; `None` where one was not computed or does not exist.
@@ -111,12 +168,27 @@ pub struct TierSummary {
     pub ttft_ms: Quantiles,
     /// Mean gap after the first token, of outputs of 16 tokens or more.
     pub tpot_ms: Quantiles,
+    /// From first arrival to last token, of a deferrable tier's completed requests; seconds.
+    #[serde(default, skip_serializing_if = "Quantiles::is_empty")]
+    pub completion_s: Quantiles,
     /// Refused by the gate and not served later.
     pub shed: u64,
     /// Held past what the gate or the client would wait.
     pub timed_out: u64,
     /// Broke off: engine died, or the request can never fit.
     pub failed: u64,
+    /// The same requests by fleet, each held to its own fleet's percentile; empty with one fleet.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fleets: BTreeMap<String, FleetOutcome>,
+}
+
+/// Outcomes of one tier on one fleet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetOutcome {
+    /// Scored requests.
+    pub requests: u64,
+    /// Those that met their SLO.
+    pub attained: u64,
 }
 
 /// Quantiles of a latency; absent without observations.
@@ -135,10 +207,18 @@ pub struct Quantiles {
     pub cdf: Vec<(f64, f64)>,
 }
 
+impl Quantiles {
+    /// Whether nothing was observed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.p50.is_none() && self.cdf.is_empty()
+    }
+}
+
 /// A run over time: columns of equal length, one value per step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timeline {
-    /// Length of one step, s.
+    /// Length of one step, s; the first begins at the start of the window.
     pub step_s: f64,
     /// Work that arrived per `fleet/role`, in replicas of that role's first variant that it would
     /// keep busy at saturation.
@@ -147,7 +227,7 @@ pub struct Timeline {
     pub capacity: BTreeMap<String, Vec<f64>>,
     /// Replicas held (asked for and not gone) by `fleet/variant`, mean over the step.
     pub replicas: BTreeMap<String, Vec<f64>>,
-    /// Replicas held by accelerator class, in accelerators.
+    /// Accelerators held by class, mean over the step.
     pub accelerators: BTreeMap<String, Vec<f64>>,
     /// Requests that arrived per tier and step.
     pub arrivals: BTreeMap<String, Vec<u64>>,
