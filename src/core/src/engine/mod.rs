@@ -2,6 +2,7 @@
 //! KV with a prefix cache, preemption by recompute.
 
 pub mod profile;
+pub mod work;
 
 use std::sync::Arc;
 
