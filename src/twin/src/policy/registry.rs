@@ -1,0 +1,104 @@
+//! Every policy by name.
+
+use std::collections::BTreeMap;
+
+use forebay_core::fleet::{Role, World};
+use forebay_core::plan::Planner;
+use forebay_core::time::Span;
+
+use super::autoscaler::{Autoscaler, Keda};
+use super::common::Common;
+use super::error::SpecError;
+use super::fixed::Fixed;
+use super::hpa::settings::Settings;
+use super::keys::Keys;
+use super::pools::{Pools, Scaler};
+use super::spec::PolicySpec;
+
+/// Names of the policies, each with what it is in one line.
+pub const NAMES: &[(&str, &str)] = &[
+    ("static", "a fixed number of replicas"),
+    ("hpa", "HorizontalPodAutoscaler on any of the usual metrics, or your own hpa.yaml"),
+    ("keda", "KEDA ScaledObject on the same metrics, to zero and back, or your own file"),
+];
+
+/// Builds the planner of a SPEC. Build it against the world that [`PolicySpec::apply`] changed.
+///
+/// # Errors
+/// An unknown key, a value out of range, a variant or file that is not there.
+pub fn build(spec: &PolicySpec, world: &World) -> Result<Box<dyn Planner + Send>, SpecError> {
+    prepare(spec, world).map(|(planner, _)| planner)
+}
+
+/// The planner with every tunable in force.
+pub(crate) fn prepare(
+    spec: &PolicySpec,
+    world: &World,
+) -> Result<(Box<dyn Planner + Send>, BTreeMap<String, String>), SpecError> {
+    let mut keys = Keys::new(spec);
+    let common = Common::read(&mut keys, world)?;
+    let scalers = match spec.name() {
+        "hpa" | "keda" => read_autoscalers(&mut keys, &common)?,
+        _ => Fixed::read(&mut keys, &common, world)?,
+    };
+    let parameters = keys.finish()?;
+    Ok((Box::new(Pools::new(common.groups, common.split, scalers)), parameters))
+}
+
+/// One autoscaler per pool.
+fn read_autoscalers(
+    keys: &mut Keys<'_>,
+    common: &Common,
+) -> Result<Vec<Box<dyn Scaler>>, SpecError> {
+    let mut scalers: Vec<Box<dyn Scaler>> = Vec::new();
+    for (index, group) in common.groups.iter().enumerate() {
+        keys.set_role(role_prefix(group.role));
+        let with_keda = keys.spec().name() == "keda";
+        // A prefill engine runs few prompts at a time: what waits counts, too.
+        let (metric, target) = match group.role {
+            Role::Prefill => ("load", "2"),
+            Role::Both | Role::Decode => ("running", "16"),
+        };
+        let settings = Settings::read(keys, metric, target, with_keda)?;
+        let keda = if with_keda { Some(read_keda(keys)?) } else { None };
+        scalers.push(Box::new(Autoscaler::new(index, settings, keda)));
+    }
+    keys.set_role(None);
+    Ok(scalers)
+}
+
+fn read_keda(keys: &mut Keys<'_>) -> Result<Keda, SpecError> {
+    let polling = keys.span("polling", Span::from_secs(30))?;
+    if polling == Span::ZERO {
+        return Err(keys.error("polling=0s", "KEDA needs an interval, for instance 30s"));
+    }
+    Ok(Keda { polling, cooldown: keys.span("cooldown", Span::from_secs(300))?, min: None })
+}
+
+/// The prefix of keys that hold for one role only.
+pub(crate) const fn role_prefix(role: Role) -> Option<&'static str> {
+    match role {
+        Role::Both => None,
+        Role::Prefill => Some("prefill"),
+        Role::Decode => Some("decode"),
+    }
+}
+
+/// Keys that may stand before `command=` in `exec:`.
+pub(crate) fn is_exec_key(key: &str) -> bool {
+    let own =
+        ["interval", "timeout", "gate", "variants", "fill", "min", "max", "initial", "pd_split"];
+    own.contains(&key) || key.starts_with("gate.") || key.starts_with("engine.")
+}
+
+/// The gate that a policy is run with unless its SPEC says otherwise: stock, and stock with flow
+/// control for those who scale on its queue or its saturation.
+pub(crate) fn default_gate(spec: &PolicySpec) -> &'static str {
+    let metrics = ["metric", "prefill.metric", "decode.metric"];
+    let mut named = metrics.iter().filter_map(|key| spec.get(key)).flat_map(|list| list.split('|'));
+    if named.any(|metric| metric == "queue" || metric == "saturation") {
+        "stock-flow"
+    } else {
+        "stock"
+    }
+}
