@@ -1,8 +1,27 @@
 //! Traffic: arrivals in order of time, from files, generators or a Prometheus.
+//!
+//! [`open`] finds out what a path is and gives a [`Trace`], which every run streams anew.
+
+mod alias;
+mod draw;
+mod gaps;
+mod generator;
+mod lengths;
+mod open;
+mod pool;
+mod recorded;
+mod rows;
+mod servegen;
+mod stratified;
+mod timestamp;
+mod window;
 
 use std::sync::Arc;
 
 use forebay_core::time::Time;
+
+pub use open::{BUILTIN_DAY, Options, Trace, open};
+pub use window::{parse_span, parse_window};
 
 /// One request of a trace.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +50,12 @@ pub trait Source: Send {
 
     /// Tokens that one identity in [`Request::prefix`] stands for; 0 without identities.
     fn prefix_piece_tokens(&self) -> u32 {
+        0
+    }
+
+    /// Rows passed over so far because they record no served request (no prompt or no output
+    /// tokens: BurstGPT's failures).
+    fn rows_skipped(&self) -> u64 {
         0
     }
 }
