@@ -10,6 +10,7 @@ pub mod engine;
 pub mod fleet;
 pub mod gate;
 pub mod ids;
+pub mod manifest;
 pub mod observe;
 pub mod pick;
 pub mod plan;

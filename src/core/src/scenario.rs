@@ -19,6 +19,9 @@ pub struct ScenarioPlan {
     pub scrape_interval: Span,
     /// Requests that arrive earlier, and cost before it, do not count.
     pub unscored: Span,
+    /// What a tenant may have of a contended tier, relative to the others; a tenant that is not
+    /// listed has 1.
+    pub tenant_weights: std::collections::BTreeMap<String, f64>,
 }
 
 /// One share of the traffic.

@@ -4,10 +4,24 @@
 //! Specs are plain data and know nothing of the envelope, so that custom resource definitions can
 //! be derived from them. References between objects are names; [`crate::manifest`] resolves them.
 
+pub mod accelerator;
+pub mod bounds;
+pub mod cron;
+pub mod fleet;
+pub mod policy;
+pub mod scalar;
+pub mod scenario;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use accelerator::{AcceleratorClassSpec, CapacityType, Currency};
+pub use fleet::InferenceFleetSpec;
+pub use policy::TrafficPolicySpec;
+pub use scalar::{Amount, Duration, Share};
+pub use scenario::ScenarioSpec;
 
 use crate::engine::profile::EngineProfile;
 
@@ -56,6 +70,7 @@ impl<S: Kind> Object<S> {
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
     /// Unique among the objects of its kind.
+    #[schemars(extend("format" = scalar::FORMAT_NAME))]
     pub name: String,
     /// Namespace; absent in most files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
