@@ -1,6 +1,13 @@
 //! How many replicas of each variant: the port that every scaling policy fills, ours and the
 //! baselines alike, in the twin and live.
 
+pub mod by_work;
+pub mod demand;
+pub mod fill;
+pub mod sizing;
+#[cfg(test)]
+mod testing;
+
 use crate::fleet::World;
 use crate::ids::{EndpointId, VariantId};
 use crate::observe::Store;

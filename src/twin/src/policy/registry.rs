@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use forebay_core::fleet::{Role, World};
 use forebay_core::plan::Planner;
+use forebay_core::plan::by_work::{Settings as WorkSettings, WorkPlanner};
 use forebay_core::time::Span;
 
 use super::autoscaler::{Autoscaler, Keda};
@@ -20,6 +21,7 @@ pub const NAMES: &[(&str, &str)] = &[
     ("static", "a fixed number of replicas"),
     ("hpa", "HorizontalPodAutoscaler on any of the usual metrics, or your own hpa.yaml"),
     ("keda", "KEDA ScaledObject on the same metrics, to zero and back, or your own file"),
+    ("forebay", "ours: every pool sized by work, cheapest variant first"),
 ];
 
 /// Builds the planner of a SPEC. Build it against the world that [`PolicySpec::apply`] changed.
@@ -38,6 +40,10 @@ pub(crate) fn prepare(
     let mut keys = Keys::new(spec);
     let common = Common::read(&mut keys, world)?;
     let scalers = match spec.name() {
+        "forebay" => {
+            let planner = WorkPlanner::new(read_forebay(&mut keys, &common)?);
+            return Ok((Box::new(planner), keys.finish()?));
+        }
         "hpa" | "keda" => read_autoscalers(&mut keys, &common)?,
         _ => Fixed::read(&mut keys, &common, world)?,
     };
@@ -75,6 +81,24 @@ fn read_keda(keys: &mut Keys<'_>) -> Result<Keda, SpecError> {
     Ok(Keda { polling, cooldown: keys.span("cooldown", Span::from_secs(300))?, min: None })
 }
 
+fn read_forebay(keys: &mut Keys<'_>, common: &Common) -> Result<WorkSettings, SpecError> {
+    let defaults = WorkSettings::default();
+    let interval = keys.span("interval", defaults.interval)?;
+    if interval == Span::ZERO {
+        return Err(keys.error("interval=0s", "the planner needs an interval, for instance 15s"));
+    }
+    Ok(WorkSettings {
+        rho: keys.number("rho", defaults.rho, 0.05..=1.0)?,
+        rho_prefill: keys.number("rho_prefill", defaults.rho_prefill, 0.05..=1.0)?,
+        window: keys.span("window", defaults.window)?,
+        interval,
+        rate_window: keys.span("rate_window", defaults.rate_window)?,
+        drain: keys.span("drain", defaults.drain)?,
+        patience: keys.span("patience", defaults.patience)?,
+        split: common.split,
+    })
+}
+
 /// The prefix of keys that hold for one role only.
 pub(crate) const fn role_prefix(role: Role) -> Option<&'static str> {
     match role {
@@ -94,6 +118,9 @@ pub(crate) fn is_exec_key(key: &str) -> bool {
 /// The gate that a policy is run with unless its SPEC says otherwise: stock, and stock with flow
 /// control for those who scale on its queue or its saturation.
 pub(crate) fn default_gate(spec: &PolicySpec) -> &'static str {
+    if spec.name() == "forebay" {
+        return "forebay";
+    }
     let metrics = ["metric", "prefill.metric", "decode.metric"];
     let mut named = metrics.iter().filter_map(|key| spec.get(key)).flat_map(|list| list.split('|'));
     if named.any(|metric| metric == "queue" || metric == "saturation") {

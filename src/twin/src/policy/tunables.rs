@@ -46,6 +46,14 @@ const HPA: &[Tunable] = &[
     ENGINE,
 ];
 
+const FOREBAY: &[Tunable] = &[
+    tunable("rho", 0.3, 0.98, Scale::Linear, 0.7),
+    tunable("rho_prefill", 0.2, 0.95, Scale::Linear, 0.6),
+    tunable("window", 60.0, 3600.0, Scale::Seconds, 600.0),
+    tunable("drain", 30.0, 600.0, Scale::Seconds, 120.0),
+    ENGINE,
+];
+
 /// Tunables of a policy, its headroom knob first; empty for those without any (`exec`) and for
 /// unknown names. `target_scale` multiplies whatever targets the SPEC gives its metrics.
 #[must_use]
@@ -53,6 +61,7 @@ pub fn tunables(name: &str) -> &'static [Tunable] {
     match name {
         "static" => STATIC,
         "hpa" | "keda" => HPA,
+        "forebay" => FOREBAY,
         _ => &[],
     }
 }
