@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod gates;
+pub mod oracle;
 pub mod policy;
 pub mod profiles;
 pub mod report;

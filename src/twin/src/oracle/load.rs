@@ -1,0 +1,285 @@
+//! The load of a trace as the bound needs it: streamed once, every request priced on the variant
+//! that is cheapest for it.
+
+use forebay_core::engine::profile::Limits;
+use forebay_core::fleet::{CapacityType, Role, Slo, World};
+use forebay_core::ids::{FleetId, TierId};
+use forebay_core::time::{Span, Time};
+
+use super::account::Book;
+use super::physics::{Need, Rates, start_up_min};
+use super::tariff::{Seller, Tariff};
+
+/// Requests after which the way to bound work is settled: enough to tell what limits a fleet,
+/// few enough to try every candidate on. Any choice is valid, so this only decides tightness.
+const SAMPLE: usize = 4_096;
+/// Outputs shorter than this are held to their end-to-end time instead of TPOT.
+const OUTPUT_TOKENS_TPOT_MIN: u32 = 16;
+/// Window lengths in buckets that are told apart; longer windows round up to the next.
+const WINDOWS: [u32; 21] =
+    [0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1_024, u32::MAX];
+
+/// What a bound counts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadOptions {
+    /// Requests that arrived earlier are not scored, and cash before it does not count.
+    pub scored_from: Time,
+    /// Length of the buckets in which prices are constant; see [`bucket_for`].
+    pub bucket: Span,
+    /// Whether minimums of replicas are held throughout: not so where faults take replicas away.
+    pub minimums_held: bool,
+    /// The largest engine limits that any policy sets; the profiles' own count in any case.
+    pub limits_max: Limits,
+}
+
+impl LoadOptions {
+    /// Counts from `scored_from`, in buckets that suit `window`, with minimums held and no limits
+    /// beyond the profiles' own.
+    #[must_use]
+    pub fn new(scored_from: Time, window: Span) -> Self {
+        Self {
+            scored_from,
+            bucket: bucket_for(window),
+            minimums_held: true,
+            limits_max: Limits { max_num_batched_tokens: 1, max_num_seqs: 1 },
+        }
+    }
+}
+
+/// A bucket length that suits a window: half a minute for a day, longer in proportion, so that
+/// the bound takes about as long for a week.
+#[must_use]
+pub fn bucket_for(window: Span) -> Span {
+    const BUCKETS: u64 = 2_880;
+    const SECONDS_MIN: u64 = 10;
+    Span::from_secs((window.as_seconds() as u64).div_ceil(BUCKETS).clamp(SECONDS_MIN, 600))
+}
+
+/// Why there is no bound.
+#[derive(Debug, thiserror::Error)]
+pub enum OracleError {
+    /// A variant has no price, so nothing can be said about cost.
+    #[error(
+        "variant {variant} has no price for {capacity:?} capacity of {accelerator}; give the \
+         AcceleratorClass one"
+    )]
+    NoPrice {
+        /// Name of the variant.
+        variant: String,
+        /// How it is paid for.
+        capacity: CapacityType,
+        /// Name of its accelerator class.
+        accelerator: String,
+    },
+}
+
+/// One way of keeping the books of a fleet: a tariff and what each tier must pay under it.
+#[derive(Clone, Debug)]
+pub(super) struct Account {
+    pub(super) tariff: Tariff,
+    pub(super) books: Vec<Book>,
+}
+
+/// One fleet of the bound.
+#[derive(Clone, Debug)]
+pub(super) struct FleetLoad {
+    split: bool,
+    slos: Vec<Option<Slo>>,
+    pub(super) sellers: Vec<Seller>,
+    candidates: Vec<Vec<Rates>>,
+    /// Shortest start-up of any variant, s.
+    pub(super) start_up_s: f64,
+    pub(super) accounts: Vec<Account>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    fleet: FleetId,
+    tier: TierId,
+    at: Time,
+    need: Need,
+    near: Time,
+    far: Time,
+}
+
+/// All that the bound needs to know of a trace.
+#[derive(Clone, Debug)]
+pub struct Load {
+    pub(super) options: LoadOptions,
+    pub(super) windows: Vec<u32>,
+    pub(super) fleets: Vec<FleetLoad>,
+    /// Scored requests by tier.
+    pub(super) requests: Vec<u64>,
+    /// The largest share that may miss, by tier.
+    pub(super) miss_share: Vec<f64>,
+    pub(super) tier_names: Vec<String>,
+    /// Committed accelerators at their price, USD per second.
+    pub(super) committed_usd_s: f64,
+    pub(super) last_arrival: Time,
+    pub(super) buckets: u32,
+    sample: Option<Vec<Row>>,
+}
+
+impl Load {
+    /// An empty load of `world`.
+    ///
+    /// # Errors
+    /// A variant without a price.
+    pub fn new(world: &World, options: LoadOptions) -> Result<Self, OracleError> {
+        let mut fleets = Vec::with_capacity(world.fleets.len());
+        let mut windows = WINDOWS.to_vec();
+        let mut miss_share = vec![0.0_f64; world.tiers.len()];
+        for (index, fleet) in world.fleets.iter().enumerate() {
+            let (mut sellers, mut candidates) = (Vec::new(), Vec::new());
+            let mut start_up_s = f64::INFINITY;
+            for (id, variant) in world.variants_of(FleetId(index as u16)) {
+                let seller = Seller::new(world, id, options.minimums_held)?;
+                start_up_s = start_up_s.min(start_up_min(variant));
+                let (own, all) = (&variant.profile.limits, &options.limits_max);
+                let limits = Limits {
+                    max_num_batched_tokens: own
+                        .max_num_batched_tokens
+                        .max(all.max_num_batched_tokens),
+                    max_num_seqs: own.max_num_seqs.max(all.max_num_seqs),
+                };
+                candidates.push(Rates::candidates(&variant.profile, &limits));
+                sellers.push(seller);
+            }
+            for (tier, slo) in fleet.slos.iter().enumerate() {
+                let Some(slo) = slo else { continue };
+                miss_share[tier] = miss_share[tier].max(1.0 - slo.percentile());
+                if let Slo::Completion { within, .. } = slo {
+                    windows.push((within.0 / options.bucket.0.max(1)) as u32);
+                    windows.push((within.0 / options.bucket.0.max(1)) as u32 + 1);
+                }
+            }
+            fleets.push(FleetLoad {
+                split: sellers.iter().any(|seller| seller.role == Role::Prefill),
+                slos: fleet.slos.clone(),
+                sellers,
+                candidates,
+                start_up_s: if start_up_s.is_finite() { start_up_s } else { 0.0 },
+                accounts: Vec::new(),
+            });
+        }
+        windows.sort_unstable();
+        windows.dedup();
+        let committed_usd_s = world
+            .accelerators
+            .iter()
+            .filter_map(|class| Some(class.price_committed?.0 * f64::from(class.committed)))
+            .sum::<f64>()
+            / 3_600.0;
+        Ok(Self {
+            last_arrival: options.scored_from,
+            options,
+            windows,
+            fleets,
+            requests: vec![0; world.tiers.len()],
+            miss_share,
+            tier_names: world.tiers.iter().map(|tier| tier.name.clone()).collect(),
+            committed_usd_s,
+            buckets: 1,
+            sample: Some(Vec::new()),
+        })
+    }
+
+    /// Adds a request of `tier` on `fleet` that arrived at `at`. `shared_tokens` of its prompt
+    /// are carried by some other request too ([`super::census::Census`]; 0 without identities).
+    pub fn add(
+        &mut self,
+        fleet: FleetId,
+        tier: TierId,
+        at: Time,
+        prompt_tokens: u32,
+        output_tokens: u32,
+        shared_tokens: u32,
+    ) {
+        if at < self.options.scored_from {
+            return;
+        }
+        self.requests[tier.index()] += 1;
+        self.last_arrival = self.last_arrival.max(at);
+        let Some(slo) = self.fleets[fleet.index()].slos[tier.index()] else { return };
+        let gaps = output_tokens.saturating_sub(1);
+        let need = |gap_max_s| Need {
+            prompt: f64::from(prompt_tokens),
+            shared: f64::from(shared_tokens.min(prompt_tokens.saturating_sub(1))),
+            gaps: f64::from(gaps),
+            gap_max_s,
+        };
+        let (need, near, far) = match slo {
+            Slo::Completion { within, .. } => (need(None), at + within, at + within),
+            Slo::Latency { ttft, tpot, .. } => {
+                let far = at + ttft + Span(tpot.0.saturating_mul(u64::from(gaps)));
+                if output_tokens < OUTPUT_TOKENS_TPOT_MIN {
+                    let gap = tpot.as_seconds() + ttft.as_seconds() / f64::from(gaps.max(1));
+                    (need(Some(gap)), far, far)
+                } else {
+                    (need(Some(tpot.as_seconds())), at + ttft, far)
+                }
+            }
+        };
+        let row = Row { fleet, tier, at, need, near, far };
+        match &mut self.sample {
+            Some(sample) => {
+                sample.push(row);
+                if sample.len() >= SAMPLE {
+                    self.settle();
+                }
+            }
+            None => self.enter(&row),
+        }
+    }
+
+    /// Chooses how work is bounded and opens the accounts, if that is still to be done; then
+    /// closes the books for reading.
+    pub(super) fn close(&mut self) {
+        self.settle();
+        let books = self.fleets.iter_mut().flat_map(|fleet| &mut fleet.accounts);
+        books.flat_map(|account| &mut account.books).for_each(Book::close);
+    }
+
+    fn settle(&mut self) {
+        let Some(sample) = self.sample.take() else { return };
+        let tiers = self.requests.len();
+        for (index, fleet) in self.fleets.iter_mut().enumerate() {
+            let needs: Vec<&Need> = sample
+                .iter()
+                .filter(|row| row.fleet.index() == index)
+                .map(|row| &row.need)
+                .collect();
+            for (seller, candidates) in
+                fleet.sellers.iter_mut().zip(std::mem::take(&mut fleet.candidates))
+            {
+                seller.settle(candidates, &needs);
+            }
+            fleet.accounts = Tariff::of(&fleet.sellers)
+                .into_iter()
+                .map(|tariff| Account { tariff, books: vec![Book::default(); tiers] })
+                .collect();
+        }
+        for row in &sample {
+            self.enter(row);
+        }
+    }
+
+    fn enter(&mut self, row: &Row) {
+        let bucket =
+            |at: Time| (at.since(self.options.scored_from).0 / self.options.bucket.0.max(1)) as u32;
+        let arrived = bucket(row.at);
+        let class = |end: Time| {
+            let span = bucket(end) - arrived;
+            self.windows.partition_point(|&window| window < span) as u8
+        };
+        let (near, far) = (class(row.near), class(row.far));
+        self.buckets = self.buckets.max(bucket(row.far).saturating_add(1));
+        let fleet = &mut self.fleets[row.fleet.index()];
+        for account in &mut fleet.accounts {
+            let bill = account.tariff.bill(&fleet.sellers, fleet.split, &row.need);
+            if let Some((near_usd, total_usd)) = bill {
+                account.books[row.tier.index()].add(arrived, near, far, near_usd, total_usd);
+            }
+        }
+    }
+}
