@@ -1,7 +1,6 @@
 //! The load of a trace as the bound needs it: streamed once, every request priced on the variant
 //! that is cheapest for it.
 
-use forebay_core::engine::profile::Limits;
 use forebay_core::fleet::{CapacityType, Role, Slo, World};
 use forebay_core::ids::{FleetId, TierId};
 use forebay_core::time::{Span, Time};
@@ -28,21 +27,13 @@ pub struct LoadOptions {
     pub bucket: Span,
     /// Whether minimums of replicas are held throughout: not so where faults take replicas away.
     pub minimums_held: bool,
-    /// The largest engine limits that any policy sets; the profiles' own count in any case.
-    pub limits_max: Limits,
 }
 
 impl LoadOptions {
-    /// Counts from `scored_from`, in buckets that suit `window`, with minimums held and no limits
-    /// beyond the profiles' own.
+    /// Counts from `scored_from`, in buckets that suit `window`, with minimums held.
     #[must_use]
     pub fn new(scored_from: Time, window: Span) -> Self {
-        Self {
-            scored_from,
-            bucket: bucket_for(window),
-            minimums_held: true,
-            limits_max: Limits { max_num_batched_tokens: 1, max_num_seqs: 1 },
-        }
+        Self { scored_from, bucket: bucket_for(window), minimums_held: true }
     }
 }
 
@@ -53,6 +44,24 @@ pub fn bucket_for(window: Span) -> Span {
     const BUCKETS: u64 = 2_880;
     const SECONDS_MIN: u64 = 10;
     Span::from_secs((window.as_seconds() as u64).div_ceil(BUCKETS).clamp(SECONDS_MIN, 600))
+}
+
+/// `world` with bounds and engine limits so wide that every one of `changed` (the same world as
+/// the policies to be compared changed it) lies within.
+#[must_use]
+pub fn envelope<'a>(world: &World, changed: impl IntoIterator<Item = &'a World>) -> World {
+    let mut wide = world.clone();
+    for other in changed {
+        for (variant, other) in wide.variants.iter_mut().zip(&other.variants) {
+            variant.replicas_min = variant.replicas_min.min(other.replicas_min);
+            variant.replicas_max = variant.replicas_max.max(other.replicas_max);
+            let (limits, other) = (&mut variant.profile.limits, &other.profile.limits);
+            limits.max_num_seqs = limits.max_num_seqs.max(other.max_num_seqs);
+            limits.max_num_batched_tokens =
+                limits.max_num_batched_tokens.max(other.max_num_batched_tokens);
+        }
+    }
+    wide
 }
 
 /// Why there is no bound.
@@ -121,7 +130,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// An empty load of `world`.
+    /// An empty load of `world`, whose bounds and engine limits no policy may exceed: see
+    /// [`envelope`].
     ///
     /// # Errors
     /// A variant without a price.
@@ -135,14 +145,7 @@ impl Load {
             for (id, variant) in world.variants_of(FleetId(index as u16)) {
                 let seller = Seller::new(world, id, options.minimums_held)?;
                 start_up_s = start_up_s.min(start_up_min(variant));
-                let (own, all) = (&variant.profile.limits, &options.limits_max);
-                let limits = Limits {
-                    max_num_batched_tokens: own
-                        .max_num_batched_tokens
-                        .max(all.max_num_batched_tokens),
-                    max_num_seqs: own.max_num_seqs.max(all.max_num_seqs),
-                };
-                candidates.push(Rates::candidates(&variant.profile, &limits));
+                candidates.push(Rates::candidates(&variant.profile));
                 sellers.push(seller);
             }
             for (tier, slo) in fleet.slos.iter().enumerate() {

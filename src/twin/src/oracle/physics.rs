@@ -1,7 +1,7 @@
 //! What a request must buy of an engine's time, whatever shares its steps: linear supports of the
 //! step-time model and the ways to charge the part that a step costs once.
 
-use forebay_core::engine::profile::{EngineProfile, Limits, StepTime};
+use forebay_core::engine::profile::{EngineProfile, StepTime};
 use forebay_core::fleet::{StartUp, Variant};
 
 /// The hull of the step time is taken over steps of up to this many tokens. Beyond them every
@@ -71,10 +71,10 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// Every valid way to bound a profile's work: each support with each charge. `limits_max` are
-    /// the largest limits that any policy sets.
+    /// Every valid way to bound a profile's work: each support with each charge. The
+    /// profile's limits must be the largest that any policy sets.
     #[must_use]
-    pub fn candidates(profile: &EngineProfile, limits_max: &Limits) -> Vec<Self> {
+    pub fn candidates(profile: &EngineProfile) -> Vec<Self> {
         let step = &profile.step_time;
         let calibration = step.calibration;
         let scale = |milliseconds: f64, rounding_s: f64| {
@@ -90,8 +90,8 @@ impl Rates {
                     pair_s: scale(step.attention_ms_per_mpair * 1e-6, PAIR_ROUNDING_S),
                     step_min_s: scale(step.fixed_ms + token_time_ms(step, 1.0), STEP_ROUNDING_S),
                     kv_capacity: profile.kv.capacity_tokens as f64,
-                    sequences_max: f64::from(limits_max.max_num_seqs.max(1)),
-                    tokens_max: f64::from(limits_max.max_num_batched_tokens.max(1)),
+                    sequences_max: f64::from(profile.limits.max_num_seqs.max(1)),
+                    tokens_max: f64::from(profile.limits.max_num_batched_tokens.max(1)),
                     charge,
                 });
             }

@@ -335,7 +335,8 @@ proptest! {
     ) {
         let happened = steps(&profile.step_time, &requests, budget);
         profile.kv.capacity_tokens = happened.kv_max;
-        for rates in Rates::candidates(&profile, &happened.limits) {
+        profile.limits = happened.limits;
+        for rates in Rates::candidates(&profile) {
             let work: f64 = happened
                 .needs
                 .iter()
@@ -362,7 +363,8 @@ fn the_work_bound_is_tight_for_a_steady_full_batch() {
     };
     let requests = vec![(0, 1, 400); 64];
     let happened = steps(&profile.step_time, &requests, 4_096);
-    let best = Rates::candidates(&profile, &happened.limits)
+    profile.limits = happened.limits.clone();
+    let best = Rates::candidates(&profile)
         .iter()
         .map(|rates| {
             let need = |need| Some(rates.prefill_s(need)? + rates.decode_s(need)?);
