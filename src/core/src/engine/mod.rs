@@ -1,8 +1,24 @@
 //! The physics of one inference engine, after vLLM v1: unified step model, chunked prefill, paged
 //! KV with a prefix cache, preemption by recompute.
 
+mod batch;
+mod blocks;
+#[expect(clippy::module_inception, reason = "the engine itself, beside its parts")]
+mod engine;
+mod kv;
+mod leap;
+mod meters;
+pub mod physics;
 pub mod profile;
+mod queue;
+mod requests;
+mod schedule;
+#[cfg(test)]
+mod tests;
 pub mod work;
+
+pub use engine::Engine;
+pub use physics::Physics;
 
 use std::sync::Arc;
 
