@@ -19,6 +19,7 @@ pub struct EngineProfile {
     /// Accelerator, as the field abbreviates it: `l40s`, `h100_sxm`.
     pub accelerator: String,
     /// Accelerators per replica (tensor parallelism).
+    #[schemars(range(min = 1, max = 72))]
     pub tensor_parallel: u32,
     /// Engine and version that the coefficients describe.
     pub engine: String,
@@ -30,6 +31,7 @@ pub struct EngineProfile {
     pub limits: Limits,
     /// Fixed time per request outside the step loop (tokenise, HTTP, first-step queue), ms.
     /// It adds to TTFT only.
+    #[schemars(range(min = 0.0, max = 60_000.0))]
     pub request_overhead_ms: f64,
     /// Where the figures come from.
     pub evidence: Evidence,
@@ -42,25 +44,34 @@ pub struct EngineProfile {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StepTime {
     /// h: fixed time per step, ms.
+    #[schemars(range(min = 0.0, max = 1e6))]
     pub fixed_ms: f64,
     /// w: time to read the dense weights, ms.
+    #[schemars(range(min = 0.0, max = 1e6))]
     pub weights_ms: f64,
     /// m: time to read all experts, ms; 0 for a dense model.
     #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1e6))]
     pub experts_ms: f64,
     /// Share of the experts that one token touches (top-k / E); 0 for a dense model.
     /// `touched(N) = 1 - (1 - share)^N`.
     #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub expert_share_per_token: f64,
     /// g: compute time per thousand tokens, ms.
+    #[schemars(range(min = 0.0, max = 1e6))]
     pub compute_ms_per_ktoken: f64,
     /// q: how sharply reading weights and computing overlap (1 = add, large = maximum).
+    #[schemars(range(min = 1.0, max = 100.0))]
     pub overlap_exponent: f64,
     /// c: time per thousand KV tokens read, ms.
+    #[schemars(range(min = 0.0, max = 1e6))]
     pub kv_read_ms_per_ktoken: f64,
     /// e: time per million token pairs of prefill attention, ms.
+    #[schemars(range(min = 0.0, max = 1e6))]
     pub attention_ms_per_mpair: f64,
     /// Measured over modelled; multiplies the whole step.
+    #[schemars(range(min = 0.01, max = 100.0))]
     pub calibration: f64,
 }
 
@@ -69,10 +80,13 @@ pub struct StepTime {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KvCache {
     /// Tokens that fit in one replica.
+    #[schemars(range(min = 1))]
     pub capacity_tokens: u64,
     /// Tokens in one block; vLLM's default is 16.
+    #[schemars(range(min = 1, max = 1_024))]
     pub block_tokens: u32,
     /// Bytes per token over the whole replica: what a transfer moves.
+    #[schemars(range(min = 1))]
     pub bytes_per_token: u64,
 }
 
@@ -81,8 +95,10 @@ pub struct KvCache {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limits {
     /// `max_num_batched_tokens`: token budget of one step.
+    #[schemars(range(min = 1))]
     pub max_num_batched_tokens: u32,
     /// `max_num_seqs`: sequences in the running batch.
+    #[schemars(range(min = 1))]
     pub max_num_seqs: u32,
 }
 

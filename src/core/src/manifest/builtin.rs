@@ -26,10 +26,12 @@ const LIBRARY: &[File] = &files![
     "profiles/qwen3-235b-a22b",
     "profiles/qwen3-32b",
     "scenarios/constant-15",
+    "scenarios/hourly-dump-15",
+    "scenarios/bad-day-15",
 ];
 
 /// Fleets to start from.
-const FLEETS: &[File] = &files!["fleets/chat-8b"];
+const FLEETS: &[File] = &files!["fleets/chat-8b", "fleets/chat-70b-pd", "fleets/shared-quota"];
 
 /// Profiles, accelerator classes and scenarios that come with the binary. What a person's own
 /// files call by the same name goes first.
@@ -55,10 +57,9 @@ pub fn fleet(name: &str) -> Option<Source> {
         .map(|(path, text)| Source::new(*path, *text))
 }
 
-/// All files that come with the binary.
-#[must_use]
-pub fn all() -> Vec<Source> {
-    sources(LIBRARY).into_iter().chain(sources(FLEETS)).collect()
+/// Paths of all files that come with the binary.
+pub fn paths() -> impl Iterator<Item = &'static str> {
+    LIBRARY.iter().chain(FLEETS).map(|(path, _)| *path)
 }
 
 fn sources(files: &[File]) -> Vec<Source> {

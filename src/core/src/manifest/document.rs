@@ -1,5 +1,6 @@
 //! From text to typed objects.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
@@ -46,67 +47,143 @@ fn schema_for<S: Kind>() -> Json {
     schema
 }
 
+/// Levels of nesting that a document may have; ours have eight.
+const DEPTH_MAX: usize = 64;
+
 pub(super) fn parse(sources: &[Source]) -> Result<Manifests, Errors> {
-    let mut manifests = Manifests::default();
-    let mut problems = Vec::new();
+    let mut reader = Reader::default();
     for source in sources {
         let source = Arc::new(source.clone());
-        match serde_saphyr::from_multiple::<Node>(&source.text) {
+        let options = serde_saphyr::options! {
+            budget: serde_saphyr::budget! { max_depth: DEPTH_MAX },
+        };
+        match serde_saphyr::from_multiple_with_options::<Node>(&source.text, options) {
             Ok(documents) => {
                 for node in documents.into_iter().filter(|node| node.value != Value::Null) {
-                    manifests.read(&source, node, &mut problems);
+                    reader.read(&source, node);
                 }
             }
-            Err(error) => problems.push(not_yaml(&source, &error)),
+            Err(error) => reader.problems.push(not_yaml(&source, &error)),
         }
     }
-    unique(&manifests.fleets, &mut problems);
-    unique(&manifests.policies, &mut problems);
-    unique(&manifests.accelerators, &mut problems);
-    unique(&manifests.profiles, &mut problems);
-    unique(&manifests.scenarios, &mut problems);
+    let Reader { mut manifests, mut problems, .. } = reader;
+    unique(&mut manifests.fleets, &mut problems);
+    unique(&mut manifests.policies, &mut problems);
+    unique(&mut manifests.accelerators, &mut problems);
+    unique(&mut manifests.profiles, &mut problems);
+    unique(&mut manifests.scenarios, &mut problems);
     Errors::check(problems).map(|()| manifests)
 }
 
 fn not_yaml(source: &Arc<Source>, error: &serde_saphyr::Error) -> Problem {
-    let message = error.without_snippet().to_string();
-    let what = message.split(" at line ").next().unwrap_or_default().trim();
-    let mut problem = Problem::general(format!("this is not YAML: {what}"));
+    let error = error.without_snippet();
+    let what = match error {
+        serde_saphyr::Error::DuplicateMappingKey { key, .. } => {
+            format!("the field `{}` is there twice", key.as_deref().unwrap_or_default())
+        }
+        serde_saphyr::Error::NonFiniteFloat { value, .. } => {
+            format!("`{value}` is not a number to work with")
+        }
+        other => {
+            let message = other.to_string();
+            let what = message.split(" at line ").next().unwrap_or_default().trim();
+            format!("this cannot be read as YAML: {what}")
+        }
+    };
+    let mut problem = Problem::general(what);
     problem.at = error.location().map_or(Position { line: 1, column: 1 }, Position::from);
     problem.source = Some(Arc::clone(source));
-    if source.text.contains('\t') {
+    // The tab is often on the line after the one that the parser points at.
+    if problem.what.contains("tab") {
         problem = problem.hint("YAML is indented with spaces, never with tabs");
     }
     problem
 }
 
-/// Two objects of one kind cannot have one name.
-fn unique<S>(objects: &[Located<S>], problems: &mut Vec<Problem>) {
-    for (index, object) in objects.iter().enumerate() {
-        if let Some(first) = objects[..index].iter().find(|other| other.name() == object.name()) {
-            problems.push(
+/// Two objects of one kind cannot have one name; the same object twice is one, so that files which
+/// share a policy can be read together.
+fn unique<S: PartialEq>(objects: &mut Vec<Located<S>>, problems: &mut Vec<Problem>) {
+    let mut kept: Vec<Located<S>> = Vec::new();
+    for object in objects.drain(..) {
+        match kept.iter().find(|other| other.name() == object.name()) {
+            None => kept.push(object),
+            Some(first) if first.object.spec == object.object.spec => (),
+            Some(first) => problems.push(
                 object
                     .problem("metadata.name", format!("`{}` exists already", object.name()))
-                    .hint(format!("the first one is at {}; rename one of them", first.place())),
-            );
+                    .hint(format!("the other one is at {}; rename one of them", first.place())),
+            ),
         }
     }
+    *objects = kept;
 }
 
-impl Manifests {
-    fn read(&mut self, source: &Arc<Source>, node: Node, problems: &mut Vec<Problem>) {
-        let Some(kind) = our_kind(source, &node, problems) else { return };
+/// What was read so far, and the schemas that were needed for it.
+#[derive(Default)]
+struct Reader {
+    manifests: Manifests,
+    problems: Vec<Problem>,
+    schemas: BTreeMap<&'static str, Json>,
+}
+
+impl Reader {
+    fn read(&mut self, source: &Arc<Source>, node: Node) {
+        let Some(kind) = our_kind(source, &node, &mut self.problems) else { return };
         match kind {
-            InferenceFleetSpec::KIND => self.fleets.extend(typed(source, node, problems)),
-            TrafficPolicySpec::KIND => self.policies.extend(typed(source, node, problems)),
-            AcceleratorClassSpec::KIND => self.accelerators.extend(typed(source, node, problems)),
-            ScenarioSpec::KIND => self.scenarios.extend(typed(source, node, problems)),
+            InferenceFleetSpec::KIND => {
+                let fleet = self.typed(source, node);
+                self.manifests.fleets.extend(fleet);
+            }
+            TrafficPolicySpec::KIND => {
+                let policy = self.typed(source, node);
+                self.manifests.policies.extend(policy);
+            }
+            AcceleratorClassSpec::KIND => {
+                let class = self.typed(source, node);
+                self.manifests.accelerators.extend(class);
+            }
+            ScenarioSpec::KIND => {
+                let scenario = self.typed(source, node);
+                self.manifests.scenarios.extend(scenario);
+            }
             _ => {
-                let profile = typed::<EngineProfile>(source, node, problems);
-                self.profiles.extend(profile.map(|mut profile| {
+                let profile = self.typed::<EngineProfile>(source, node);
+                self.manifests.profiles.extend(profile.map(|mut profile| {
                     profile.object.metadata.name.clone_into(&mut profile.object.spec.name);
                     profile
                 }));
+            }
+        }
+    }
+
+    /// Checks a document against its schema and turns it into an object.
+    fn typed<S: Kind>(&mut self, source: &Arc<Source>, node: Node) -> Option<Located<S>> {
+        let name = node.entry("metadata").and_then(|entry| entry.node.text("name"));
+        let object = name.map_or_else(|| S::KIND.to_owned(), |name| format!("{} {name}", S::KIND));
+        let schema = self.schemas.entry(S::KIND).or_insert_with(schema_for::<S>);
+        let misfits = schema::check(schema, &node);
+        let fits = misfits.is_empty();
+        self.problems.extend(misfits.into_iter().map(|misfit| Problem {
+            source: Some(Arc::clone(source)),
+            at: misfit.at,
+            object: object.clone(),
+            path: misfit.path,
+            what: misfit.what,
+            expected: misfit.expected,
+            hint: misfit.hint,
+        }));
+        if !fits {
+            return None;
+        }
+        match serde_json::from_value::<Object<S>>(node.to_json()) {
+            Ok(object) => Some(Located { object, source: Arc::clone(source), node }),
+            Err(error) => {
+                let mut problem = Problem::general(error.to_string());
+                problem.source = Some(Arc::clone(source));
+                problem.at = node.at;
+                problem.object = object;
+                self.problems.push(problem);
+                None
             }
         }
     }
@@ -154,41 +231,6 @@ fn our_kind(
         (None, Some(kind), None) => {
             let hint = suggest::nearest(kind, KINDS).map(|near| format!("did you mean `{near}`?"));
             report("kind", format!("there is no kind `{kind}`"), &kinds_expected, hint);
-            None
-        }
-    }
-}
-
-/// Checks a document against its schema and turns it into an object.
-fn typed<S: Kind>(
-    source: &Arc<Source>,
-    node: Node,
-    problems: &mut Vec<Problem>,
-) -> Option<Located<S>> {
-    let name = node.entry("metadata").and_then(|entry| entry.node.text("name"));
-    let object = name.map_or_else(|| S::KIND.to_owned(), |name| format!("{} {name}", S::KIND));
-    let misfits = schema::check(&schema_for::<S>(), &node);
-    let fits = misfits.is_empty();
-    problems.extend(misfits.into_iter().map(|misfit| Problem {
-        source: Some(Arc::clone(source)),
-        at: misfit.at,
-        object: object.clone(),
-        path: misfit.path,
-        what: misfit.what,
-        expected: misfit.expected,
-        hint: misfit.hint,
-    }));
-    if !fits {
-        return None;
-    }
-    match serde_json::from_value::<Object<S>>(node.to_json()) {
-        Ok(object) => Some(Located { object, source: Arc::clone(source), node }),
-        Err(error) => {
-            let mut problem = Problem::general(error.to_string());
-            problem.source = Some(Arc::clone(source));
-            problem.at = node.at;
-            problem.object = object;
-            problems.push(problem);
             None
         }
     }

@@ -73,7 +73,7 @@ impl Node {
                 (Some(Ok(index)), Value::List(items)) => {
                     items.get(index).map(|item| (item.at, item))
                 }
-                _ => node.entry(step).map(|entry| (scalar_at(entry), &entry.node)),
+                _ => node.entry(step).map(|entry| (entry.place(), &entry.node)),
             };
             let Some((place, inner)) = next else { break };
             (at, node) = (place, inner);
@@ -97,24 +97,26 @@ impl Node {
         }
     }
 
-    /// What kind of value it is, in words.
-    pub(crate) const fn kind(&self) -> &'static str {
+    /// What it is, in words that stand alone: `` `soon` is text ``.
+    pub(crate) fn in_words(&self) -> String {
         match &self.value {
-            Value::Null => "nothing",
-            Value::Bool(_) => "true or false",
-            Value::Number(_) => "a number",
-            Value::Text(_) => "text",
-            Value::List(_) => "a list",
-            Value::Map(_) => "a map of fields",
+            Value::Null => "nothing is written here".to_owned(),
+            Value::Bool(value) => format!("`{value}` is true or false"),
+            Value::Number(value) => format!("`{value}` is a number"),
+            Value::Text(text) => format!("`{text}` is text"),
+            Value::List(_) => "this is a list".to_owned(),
+            Value::Map(_) => "this is a map of fields".to_owned(),
         }
     }
 }
 
-/// A scalar is pointed at itself, a list or map at its key.
-const fn scalar_at(entry: &Entry) -> Position {
-    match entry.node.value {
-        Value::List(_) | Value::Map(_) | Value::Null => entry.at,
-        _ => entry.node.at,
+impl Entry {
+    /// Where to point: at a scalar itself, at the key of a list or map.
+    pub(crate) const fn place(&self) -> Position {
+        match self.node.value {
+            Value::List(_) | Value::Map(_) | Value::Null => self.at,
+            _ => self.node.at,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde_json::Value as Json;
 
-use super::node::{Entry, Node, Position, Value};
+use super::node::{Node, Position, Value};
 use super::suggest;
 use crate::api::cron::{self, FORMAT_CRON};
 use crate::api::scalar::{FORMAT_AMOUNT, FORMAT_DURATION, FORMAT_NAME, FORMAT_SHARE, ScalarError};
@@ -107,8 +107,7 @@ impl<'a> Walk<'a> {
             Value::Text(text) => Some(text.as_str()),
             _ => None,
         };
-        let wrong =
-            |expected| Err(ScalarError { what: format!("this is {}", node.kind()), expected });
+        let wrong = |expected| Err(ScalarError { what: node.in_words(), expected });
         let outcome = match format {
             FORMAT_DURATION => match (text, number(node)) {
                 (Some(text), _) => Duration::parse(text).map(|_| ()),
@@ -162,7 +161,7 @@ impl<'a> Walk<'a> {
                     .map(|near| format!("did you mean `{near}`?"));
                 self.report(at, format!("`{text}` is not one of the values"), Some(expected), hint);
             }
-            _ => self.report(at, format!("this is {}", node.kind()), Some(expected), None),
+            _ => self.report(at, node.in_words(), Some(expected), None),
         }
     }
 
@@ -213,30 +212,29 @@ impl<'a> Walk<'a> {
             ("array", Value::Map(_)) => Some("begin each item with `- `".to_owned()),
             _ => None,
         };
-        let what = match &node.value {
-            Value::Null => "nothing is written here".to_owned(),
-            _ => format!("this is {}", node.kind()),
-        };
-        self.report(at, what, Some(expected.to_owned()), hint);
+        self.report(at, node.in_words(), Some(expected.to_owned()), hint);
     }
 
     fn object(&mut self, schema: &'a Json, node: &Node, at: Position) {
         let Value::Map(entries) = &node.value else {
-            let what = format!("this is {}", node.kind());
-            return self.report(at, what, Some("a map of fields".to_owned()), None);
+            let expected = Some("a map of fields".to_owned());
+            return self.report(at, node.in_words(), expected, None);
         };
         let fields = schema.get("properties").and_then(Json::as_object);
         let closed = schema.get("additionalProperties") == Some(&Json::Bool(false));
         let others = schema.get("additionalProperties").filter(|schema| schema.is_object());
+        let mut meant = Vec::new();
         for entry in entries {
             match fields.and_then(|fields| fields.get(&entry.key)).or(others) {
                 Some(schema) => {
-                    let place = place_of(entry);
+                    let place = entry.place();
                     self.inside(&entry.key, |walk| walk.node(schema, &entry.node, place));
                 }
                 None if closed => {
                     let names = fields.into_iter().flat_map(|fields| fields.keys());
-                    let hint = suggest::hint(&entry.key, names.map(String::as_str));
+                    let names: Vec<&str> = names.map(String::as_str).collect();
+                    meant.extend(suggest::nearest(&entry.key, names.iter().copied()));
+                    let hint = suggest::hint(&entry.key, names);
                     let what = format!("there is no field `{}`", entry.key);
                     self.report(entry.at, what, None, Some(hint));
                 }
@@ -244,10 +242,11 @@ impl<'a> Walk<'a> {
             }
         }
         for field in list(schema, "required").iter().filter_map(Json::as_str) {
-            if node.entry(field).is_none() {
+            // A field that is there under a name mistyped is one thing wrong, not two.
+            if node.entry(field).is_none() && !meant.contains(&field) {
                 let description = fields
                     .and_then(|fields| fields.get(field)?.get("description")?.as_str())
-                    .map(first_sentence);
+                    .map(|text| format!("`{field}`: {}", in_a_sentence(text)));
                 self.report(at, format!("`{field}` is missing"), description, None);
             }
         }
@@ -310,14 +309,6 @@ fn name(text: &str) -> Result<(), ScalarError> {
     right.then_some(()).ok_or_else(wrong)
 }
 
-/// A scalar is pointed at itself, a list or map at its key.
-fn place_of(entry: &Entry) -> Position {
-    match entry.node.value {
-        Value::List(_) | Value::Map(_) | Value::Null => entry.at,
-        _ => entry.node.at,
-    }
-}
-
 fn list<'a>(schema: &'a Json, key: &str) -> &'a [Json] {
     schema.get(key).and_then(Json::as_array).map_or(&[], Vec::as_slice)
 }
@@ -343,7 +334,13 @@ fn constants(schema: &Json) -> Vec<&str> {
     constants
 }
 
-fn first_sentence(text: &str) -> String {
+/// The first sentence of a description, to stand after a colon.
+fn in_a_sentence(text: &str) -> String {
     let flat = text.replace('\n', " ");
-    flat.split(". ").next().unwrap_or_default().trim_end_matches('.').to_owned()
+    let sentence = flat.split(". ").next().unwrap_or_default().trim_end_matches('.');
+    let mut letters = sentence.chars();
+    match letters.next() {
+        Some(first) => first.to_lowercase().chain(letters).collect(),
+        None => String::new(),
+    }
 }

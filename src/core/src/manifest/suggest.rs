@@ -21,7 +21,7 @@ pub(crate) fn nearest<'a>(
 /// Words for a hint: the nearest name, or else all there are (as far as a person reads).
 pub(crate) fn hint<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
     /// Longer lists are not read.
-    const LISTED_MAX: usize = 12;
+    const LISTED_MAX: usize = 16;
     let candidates: Vec<&str> = candidates.into_iter().collect();
     if let Some(near) = nearest(given, candidates.iter().copied()) {
         return format!("did you mean `{near}`?");

@@ -80,12 +80,14 @@ impl Resolver<'_> {
     ) -> Option<Slo> {
         let percentile = slo.percentile.0;
         if percentile <= 0.0 || percentile >= 1.0 {
+            let what = if percentile <= 0.0 {
+                "a promise to no request at all"
+            } else {
+                "no promise holds for every single request"
+            };
             self.problems.push(
                 fleet
-                    .problem(
-                        &format!("{path}.percentile"),
-                        format!("{percentile} cannot be reached or missed"),
-                    )
+                    .problem(&format!("{path}.percentile"), what)
                     .expected("more than 0 and less than 1, such as 0.99"),
             );
         }
@@ -146,7 +148,7 @@ impl Resolver<'_> {
                     &format!("spec.variants[{index}].role"),
                     format!("there is {} but no {}", role.name(), other.name()),
                 )
-                .hint(format!("add a variant with that role, or use `role: {}`", "Both")),
+                .hint("add a variant with that role, or use `role: Both`"),
         );
     }
 

@@ -73,6 +73,15 @@ impl<'a> Resolver<'a> {
                     .hint(suggest::hint(&spec.profile, known)),
             );
         }
+        if let Some(found) = found
+            && found.spec().step_time.fixed_ms + found.spec().step_time.weights_ms <= 0.0
+        {
+            self.problems.push(
+                found
+                    .problem("spec.stepTime", "a step of no tokens would take no time")
+                    .expected("`fixedMs` or `weightsMs` of more than 0"),
+            );
+        }
         found.map(Located::spec)
     }
 
