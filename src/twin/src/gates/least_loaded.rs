@@ -1,18 +1,21 @@
 //! `least-loaded`: the endpoint with the fewest requests in flight, counted in this process.
 
 use forebay_core::fleet::Role;
-use forebay_core::gate::{Gate, GateEffect, GateEvent, Queued, Refusal, RequestMap};
+use forebay_core::gate::{Arrival, Gate, GateEffect, GateEvent, Queued, Refusal, RequestMap};
 use forebay_core::ids::{EndpointId, RequestId, TierId};
 use forebay_core::pick::{EndpointTable, Tournament};
 use forebay_core::time::Time;
 
+use super::pd::Splitter;
+
 /// Sends each request to the endpoint with the fewest in flight; ties go to the one that was sent
 /// the fewest requests ever, then to the oldest. Where decode is apart the prompt goes to the
 /// prefill endpoint chosen in the same way among prompts not yet done.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct LeastLoaded {
     decode: Group,
     prefill: Group,
+    splitter: Splitter,
     requests: RequestMap<Placement>,
 }
 
@@ -98,14 +101,24 @@ impl Group {
 }
 
 impl LeastLoaded {
-    fn dispatch(&mut self, request: RequestId) -> GateEffect {
+    pub(super) fn new(splitter: Splitter) -> Self {
+        Self {
+            decode: Group::default(),
+            prefill: Group::default(),
+            splitter,
+            requests: RequestMap::default(),
+        }
+    }
+
+    fn dispatch(&mut self, arrival: &Arrival<'_>) -> GateEffect {
+        let request = arrival.request;
         let Some((endpoint, role)) = self.decode.take() else {
-            return GateEffect::Refuse { request, reason: Refusal::NoEndpoints, retry_after: None };
+            let reason = Refusal::NoEndpoints;
+            return GateEffect::Refuse { request, reason, retry_after: None };
         };
-        let prefill = match role {
-            Role::Decode => self.prefill.take().map(|(endpoint, _)| endpoint),
-            Role::Both | Role::Prefill => None,
-        };
+        let splits = role == Role::Decode && self.splitter.splits(arrival, endpoint);
+        let prefill = if splits { self.prefill.take().map(|(prefill, _)| prefill) } else { None };
+        self.splitter.record(arrival, endpoint);
         self.requests.insert(request, Placement { endpoint, prefill });
         GateEffect::Dispatch { request, endpoint, prefill }
     }
@@ -123,7 +136,7 @@ impl LeastLoaded {
 impl Gate for LeastLoaded {
     fn step(&mut self, _now: Time, event: GateEvent<'_>, effects: &mut Vec<GateEffect>) {
         match event {
-            GateEvent::Arrived(arrival) => effects.push(self.dispatch(arrival.request)),
+            GateEvent::Arrived(arrival) => effects.push(self.dispatch(arrival)),
             GateEvent::PrefillDone { request } => {
                 let placement = self.requests.get_mut(&request);
                 if let Some(prefill) = placement.and_then(|placement| placement.prefill.take()) {
@@ -133,15 +146,20 @@ impl Gate for LeastLoaded {
             GateEvent::Finished { request, .. }
             | GateEvent::Failed { request }
             | GateEvent::ClientGone { request } => self.ended(request),
-            GateEvent::EndpointReady { endpoint, role, .. } => match role {
-                Role::Prefill => self.prefill.add(endpoint, role),
-                Role::Both | Role::Decode => self.decode.add(endpoint, role),
-            },
+            GateEvent::EndpointReady { endpoint, variant, role } => {
+                self.splitter.ready(endpoint, variant);
+                match role {
+                    Role::Prefill => self.prefill.add(endpoint, role),
+                    Role::Both | Role::Decode => self.decode.add(endpoint, role),
+                }
+            }
             GateEvent::EndpointDraining { endpoint } => {
+                self.splitter.remove(endpoint);
                 self.decode.change(endpoint, |load| load.draining = true);
                 self.prefill.change(endpoint, |load| load.draining = true);
             }
             GateEvent::EndpointGone { endpoint } => {
+                self.splitter.remove(endpoint);
                 self.decode.remove(endpoint);
                 self.prefill.remove(endpoint);
             }

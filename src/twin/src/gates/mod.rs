@@ -1,7 +1,16 @@
 //! The gates that a fleet may be run with: other people's, and ours, by name.
 
+mod bands;
 mod least_loaded;
+mod pd;
+mod picker;
+mod prefix_index;
+mod priorities;
 mod round_robin;
+mod saturation;
+mod scorers;
+mod stock;
+mod stock_flow;
 mod tunables;
 
 #[cfg(test)]
@@ -15,15 +24,18 @@ use forebay_core::ids::FleetId;
 
 pub use tunables::{GateSpecError, PREFIX};
 
+use pd::{PdRule, Splitter};
 use tunables::Tunables;
 
 /// Names of all gates, for `gate=NAME` in a SPEC.
-pub const NAMES: &[&str] = &["round-robin", "least-loaded"];
+pub const NAMES: &[&str] = &["round-robin", "least-loaded", "stock", "stock-flow"];
 
 /// A gate with its tunables read.
 enum Chosen {
-    RoundRobin,
-    LeastLoaded,
+    RoundRobin(PdRule),
+    LeastLoaded(PdRule),
+    Stock(stock::Settings),
+    StockFlow(stock_flow::Settings),
 }
 
 /// Builds a gate for one fleet.
@@ -38,15 +50,19 @@ pub fn build(
     tunables: &BTreeMap<String, String>,
     world: &World,
     fleet: FleetId,
-    _seed: u64,
+    seed: u64,
 ) -> Result<Box<dyn Gate + Send>, GateSpecError> {
     if fleet.index() >= world.fleets.len() {
         return Err(GateSpecError::UnknownFleet { fleet: fleet.0, fleets: world.fleets.len() });
     }
     let (chosen, _) = read(name, tunables)?;
     Ok(match chosen {
-        Chosen::RoundRobin => Box::new(round_robin::RoundRobin::default()),
-        Chosen::LeastLoaded => Box::new(least_loaded::LeastLoaded::default()),
+        Chosen::RoundRobin(pd) => Box::new(round_robin::RoundRobin::new(Splitter::new(pd, world))),
+        Chosen::LeastLoaded(pd) => {
+            Box::new(least_loaded::LeastLoaded::new(Splitter::new(pd, world)))
+        }
+        Chosen::Stock(settings) => Box::new(stock::Stock::new(settings, world, seed)?),
+        Chosen::StockFlow(settings) => Box::new(stock_flow::StockFlow::new(settings, world, seed)?),
     })
 }
 
@@ -70,10 +86,12 @@ fn read(
         name: name.to_owned(),
         known: NAMES.join(", "),
     })?;
-    let tunables = Tunables::new(name, given);
+    let mut tunables = Tunables::new(name, given);
     let chosen = match name {
-        "round-robin" => Chosen::RoundRobin,
-        _ => Chosen::LeastLoaded,
+        "round-robin" => Chosen::RoundRobin(PdRule::read(&mut tunables, true)?),
+        "least-loaded" => Chosen::LeastLoaded(PdRule::read(&mut tunables, true)?),
+        "stock" => Chosen::Stock(stock::Settings::read(&mut tunables)?),
+        _ => Chosen::StockFlow(stock_flow::Settings::read(&mut tunables)?),
     };
     Ok((chosen, tunables.finish()?))
 }

@@ -1,17 +1,38 @@
 //! `round-robin`: endpoints in turn, whatever they do.
 
 use forebay_core::fleet::Role;
-use forebay_core::gate::{Gate, GateEffect, GateEvent, Queued, Refusal};
+use forebay_core::gate::{Arrival, Gate, GateEffect, GateEvent, Queued, Refusal};
 use forebay_core::ids::{EndpointId, TierId};
 use forebay_core::pick::EndpointTable;
 use forebay_core::time::Time;
 
+use super::pd::Splitter;
+
 /// Sends each request to the next endpoint in order of identity, and its prompt to the next
 /// prefill endpoint where decode is apart.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct RoundRobin {
     decode: Turn,
     prefill: Turn,
+    splitter: Splitter,
+}
+
+impl RoundRobin {
+    pub(super) fn new(splitter: Splitter) -> Self {
+        Self { decode: Turn::default(), prefill: Turn::default(), splitter }
+    }
+
+    fn dispatch(&mut self, arrival: &Arrival<'_>) -> GateEffect {
+        let request = arrival.request;
+        let Some((endpoint, role)) = self.decode.take() else {
+            let reason = Refusal::NoEndpoints;
+            return GateEffect::Refuse { request, reason, retry_after: None };
+        };
+        let splits = role == Role::Decode && self.splitter.splits(arrival, endpoint);
+        let prefill = if splits { self.prefill.take().map(|(prefill, _)| prefill) } else { None };
+        self.splitter.record(arrival, endpoint);
+        GateEffect::Dispatch { request, endpoint, prefill }
+    }
 }
 
 /// Endpoints that take turns; the value is their role.
@@ -52,29 +73,16 @@ impl Turn {
 impl Gate for RoundRobin {
     fn step(&mut self, _now: Time, event: GateEvent<'_>, effects: &mut Vec<GateEffect>) {
         match event {
-            GateEvent::Arrived(arrival) => {
-                let request = arrival.request;
-                effects.push(match self.decode.take() {
-                    None => GateEffect::Refuse {
-                        request,
-                        reason: Refusal::NoEndpoints,
-                        retry_after: None,
-                    },
-                    Some((endpoint, role)) => GateEffect::Dispatch {
-                        request,
-                        endpoint,
-                        prefill: match role {
-                            Role::Decode => self.prefill.take().map(|(endpoint, _)| endpoint),
-                            Role::Both | Role::Prefill => None,
-                        },
-                    },
-                });
+            GateEvent::Arrived(arrival) => effects.push(self.dispatch(arrival)),
+            GateEvent::EndpointReady { endpoint, variant, role } => {
+                self.splitter.ready(endpoint, variant);
+                match role {
+                    Role::Prefill => self.prefill.add(endpoint, role),
+                    Role::Both | Role::Decode => self.decode.add(endpoint, role),
+                }
             }
-            GateEvent::EndpointReady { endpoint, role, .. } => match role {
-                Role::Prefill => self.prefill.add(endpoint, role),
-                Role::Both | Role::Decode => self.decode.add(endpoint, role),
-            },
             GateEvent::EndpointDraining { endpoint } | GateEvent::EndpointGone { endpoint } => {
+                self.splitter.remove(endpoint);
                 self.decode.remove(endpoint);
                 self.prefill.remove(endpoint);
             }

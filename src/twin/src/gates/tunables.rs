@@ -40,6 +40,14 @@ pub enum GateSpecError {
         /// What would be right.
         expected: String,
     },
+    /// The traffic policy has no such tier.
+    #[error("gate.{key} names no tier; the tiers are {tiers}")]
+    UnknownTier {
+        /// The tunable.
+        key: String,
+        /// Names of all tiers.
+        tiers: String,
+    },
     /// The world has no such fleet.
     #[error("fleet number {fleet} does not exist; the world has {fleets}")]
     UnknownFleet {
@@ -66,6 +74,12 @@ impl<'a> Tunables<'a> {
             .map(|(key, value)| (key.strip_prefix(PREFIX).unwrap_or(key), value.as_str()))
             .collect();
         Self { gate, given, in_force: BTreeMap::new() }
+    }
+
+    /// Keys given that begin like this.
+    pub(super) fn keys_with(&self, start: &str) -> Vec<String> {
+        let keys = self.given.keys().filter(|key| key.starts_with(start));
+        keys.map(|key| (*key).to_owned()).collect()
     }
 
     /// A number of at least `least`.
