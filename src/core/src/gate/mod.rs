@@ -1,8 +1,14 @@
 //! Who goes now, who waits, who is refused, and where to: the port that every gate fills, ours
 //! and the baselines alike, in the twin and live.
 
+mod credit;
+mod drain;
+mod engines;
+mod forebay;
+mod queue;
 mod requests;
 
+pub use forebay::{Forebay, SCRAPE_INTERVAL};
 pub use requests::{RequestHasher, RequestMap};
 
 use crate::ids::{EndpointId, RequestId, TierId, VariantId};

@@ -1,8 +1,10 @@
 //! Which endpoint: tables and orders over the endpoints of one fleet that answer without
-//! allocating.
+//! allocating, and predictions of how soon each would serve.
 
+mod speed;
 mod table;
 mod tournament;
 
+pub use speed::Speed;
 pub use table::EndpointTable;
 pub use tournament::Tournament;

@@ -14,13 +14,22 @@ mod stock_flow;
 mod tunables;
 
 #[cfg(test)]
+mod flow_tests;
+#[cfg(test)]
+mod outcome_tests;
+#[cfg(test)]
+mod overload_tests;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
 use forebay_core::fleet::World;
-use forebay_core::gate::Gate;
+use forebay_core::gate::{Forebay, Gate, SCRAPE_INTERVAL};
 use forebay_core::ids::FleetId;
+use forebay_core::time::Span;
 
 pub use tunables::{GateSpecError, PREFIX};
 
@@ -28,7 +37,7 @@ use pd::{PdRule, Splitter};
 use tunables::Tunables;
 
 /// Names of all gates, for `gate=NAME` in a SPEC.
-pub const NAMES: &[&str] = &["round-robin", "least-loaded", "stock", "stock-flow"];
+pub const NAMES: &[&str] = &["round-robin", "least-loaded", "stock", "stock-flow", "forebay"];
 
 /// A gate with its tunables read.
 enum Chosen {
@@ -36,6 +45,7 @@ enum Chosen {
     LeastLoaded(PdRule),
     Stock(stock::Settings),
     StockFlow(stock_flow::Settings),
+    Forebay { scrape_interval: Span },
 }
 
 /// Builds a gate for one fleet.
@@ -63,6 +73,9 @@ pub fn build(
         }
         Chosen::Stock(settings) => Box::new(stock::Stock::new(settings, world, seed)?),
         Chosen::StockFlow(settings) => Box::new(stock_flow::StockFlow::new(settings, world, seed)?),
+        Chosen::Forebay { scrape_interval } => {
+            Box::new(Forebay::new(world, fleet, scrape_interval))
+        }
     })
 }
 
@@ -91,7 +104,10 @@ fn read(
         "round-robin" => Chosen::RoundRobin(PdRule::read(&mut tunables, true)?),
         "least-loaded" => Chosen::LeastLoaded(PdRule::read(&mut tunables, true)?),
         "stock" => Chosen::Stock(stock::Settings::read(&mut tunables)?),
-        _ => Chosen::StockFlow(stock_flow::Settings::read(&mut tunables)?),
+        "stock-flow" => Chosen::StockFlow(stock_flow::Settings::read(&mut tunables)?),
+        _ => {
+            Chosen::Forebay { scrape_interval: tunables.span("scrape_interval", SCRAPE_INTERVAL)? }
+        }
     };
     Ok((chosen, tunables.finish()?))
 }

@@ -11,7 +11,7 @@ use rand_pcg::Pcg64Mcg;
 
 use super::pd::{PdRule, kv_blocks};
 use super::prefix_index::{BLOCK_TOKENS, PREFIX_TOKENS_MAX, PrefixIndex};
-use super::scorers::{Profile, Weights};
+use super::scorers::{Filter, Profile, Weights};
 use super::tunables::{GateSpecError, Tunables};
 
 /// `lruCapacityPerServer` where an engine does not say how many blocks it has.
@@ -102,9 +102,13 @@ impl Picker {
     }
 
     /// Schedules a request, and notes where its prefix goes.
-    pub(super) fn dispatch(&mut self, prompt: Prompt<'_>) -> GateEffect {
+    pub(super) fn dispatch(
+        &mut self,
+        prompt: Prompt<'_>,
+        filter: Option<&Filter<'_>>,
+    ) -> GateEffect {
         let request = prompt.request;
-        let Some((endpoint, prefill)) = self.pick(prompt) else {
+        let Some((endpoint, prefill)) = self.pick(prompt, filter) else {
             // Filters that leave nobody in a pool that is not empty count as contention.
             let empty = self.roles.is_empty();
             let reason = if empty { Refusal::NoEndpoints } else { Refusal::Saturated };
@@ -124,19 +128,23 @@ impl Picker {
         self.settings.weights.use_prefixes() || by_prefix && !self.prefill.is_empty()
     }
 
-    fn pick(&mut self, prompt: Prompt<'_>) -> Option<(EndpointId, Option<EndpointId>)> {
+    fn pick(
+        &mut self,
+        prompt: Prompt<'_>,
+        filter: Option<&Filter<'_>>,
+    ) -> Option<(EndpointId, Option<EndpointId>)> {
         self.matched.clear();
         if let Some(prefix) = prompt.prefix.filter(|_| self.uses_index()) {
             self.index.matches(prompt.tokens, prefix, &mut self.matched);
         }
         let blocks = self.index.blocks(prompt.tokens);
         let Self { settings, decode, prefill, rng, matched, .. } = self;
-        let endpoint = decode.pick(&settings.weights, matched, blocks, rng)?;
+        let endpoint = decode.pick(&settings.weights, matched, blocks, filter, rng)?;
         let apart = !prefill.is_empty() && self.roles.get(endpoint) == Some(&Role::Decode);
         let cached = matched.iter().find(|(id, _)| *id == endpoint).map_or(0, |(_, held)| *held);
         if !apart || !settings.pd.splits(prompt.tokens, cached * BLOCK_TOKENS) {
             return Some((endpoint, None));
         }
-        Some((endpoint, prefill.pick(&settings.weights, matched, blocks, rng)))
+        Some((endpoint, prefill.pick(&settings.weights, matched, blocks, filter, rng)))
     }
 }

@@ -1,11 +1,13 @@
 //! llm-d's saturation detectors (llm-d-router ebab687): one figure for the pool, compared with 1.
 
 use forebay_core::fleet::Role;
-use forebay_core::gate::EndpointLoad;
+use forebay_core::gate::{EndpointLoad, GateEffect};
 use forebay_core::ids::EndpointId;
 use forebay_core::pick::EndpointTable;
 use forebay_core::time::{Span, Time};
 
+use super::picker::{Picker, Prompt};
+use super::scorers::Filter;
 use super::tunables::{GateSpecError, Tunables};
 
 /// Which detector, and its limits.
@@ -54,6 +56,11 @@ impl Detector {
             Self::Utilization { stale_after, .. } => Some(lost_at + *stale_after + Span(1)),
             Self::Concurrency { .. } => None,
         }
+    }
+
+    /// Whether, as a filter that lets nobody through, it lets everybody through.
+    pub(super) const fn filters_softly(&self) -> bool {
+        matches!(self, Self::Utilization { .. })
     }
 
     fn score(&self, member: &Member, now: Time) -> f64 {
@@ -123,6 +130,30 @@ impl Pool {
         }
     }
 
+    /// Whether the detector, standing among the filters, lets an endpoint through: below its own
+    /// limit, with the burst that `headroom` allows.
+    pub(super) fn admits(
+        &self,
+        detector: &Detector,
+        headroom: f64,
+        endpoint: EndpointId,
+        now: Time,
+    ) -> bool {
+        let Some(member) = self.members.get(endpoint) else { return false };
+        let burst = 1.0 + headroom;
+        match *detector {
+            Detector::Concurrency { concurrency } => {
+                f64::from(member.in_flight) < (concurrency * burst).floor()
+            }
+            Detector::Utilization { queue_depth, kv_usage_max, .. } => {
+                let fresh = member.load.filter(|_| !detector.is_stale(member, now));
+                fresh.is_some_and(|load| {
+                    load.waiting < queue_depth * burst && load.kv_usage < kv_usage_max * burst
+                })
+            }
+        }
+    }
+
     pub(super) fn count(&mut self, endpoint: EndpointId, change: i32) {
         if let Some(member) = self.members.get_mut(endpoint) {
             member.in_flight = member.in_flight.saturating_add_signed(change);
@@ -157,6 +188,37 @@ impl Pool {
             (sum + detector.score(member, now), count + 1)
         });
         (count > 0).then(|| sum / f64::from(count))
+    }
+}
+
+/// The detector as a filter of the scheduling profiles; off by default.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct FilterRule {
+    pub(super) on: bool,
+    /// Burst above the limits, as a share of them.
+    pub(super) headroom: f64,
+}
+
+impl FilterRule {
+    pub(super) fn read(tunables: &mut Tunables<'_>) -> Result<Self, GateSpecError> {
+        Ok(Self {
+            on: tunables.word("filter", &[("off", false), ("on", true)])?,
+            headroom: tunables.number("headroom", 0.0, 0.0)?,
+        })
+    }
+
+    /// Dispatches with the filter in place, if it is on.
+    pub(super) fn dispatch(
+        self,
+        picker: &mut Picker,
+        pool: &Pool,
+        detector: &Detector,
+        prompt: Prompt<'_>,
+        now: Time,
+    ) -> GateEffect {
+        let admits = |endpoint| pool.admits(detector, self.headroom, endpoint, now);
+        let filter = Filter { admits: &admits, soft: detector.filters_softly() };
+        picker.dispatch(prompt, self.on.then_some(&filter))
     }
 }
 

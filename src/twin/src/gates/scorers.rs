@@ -33,6 +33,14 @@ impl Weights {
     }
 }
 
+/// Which candidates a decision may consider: llm-d's detectors can stand among the filters of a
+/// scheduling profile.
+pub(super) struct Filter<'a> {
+    pub(super) admits: &'a dyn Fn(EndpointId) -> bool,
+    /// Whether a filter that admits nobody is left out, instead of leaving nobody.
+    pub(super) soft: bool,
+}
+
 /// The candidates of one scheduling profile, with what a decision needs ready at hand: scraped
 /// scores change only with a scrape, so they are summed once and not per decision.
 #[derive(Debug, Default)]
@@ -78,10 +86,11 @@ impl Profile {
         weights: &Weights,
         matched: &[(EndpointId, u32)],
         blocks: u32,
+        filter: Option<&Filter<'_>>,
         rng: &mut Pcg64Mcg,
     ) -> Option<EndpointId> {
-        if self.stale {
-            self.score(weights);
+        if self.stale || filter.is_some() {
+            self.score(weights, filter);
         }
         let mut best = self.best;
         self.tied.clear();
@@ -104,24 +113,34 @@ impl Profile {
         by_lot(&self.best_slots, &self.tied, rng).map(|slot| self.loads.id(slot))
     }
 
-    fn score(&mut self, weights: &Weights) {
-        self.stale = false;
-        let loads = self.loads.values();
-        let (least, most) =
-            loads.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, m), load| {
-                (l.min(load.waiting), m.max(load.waiting))
+    fn score(&mut self, weights: &Weights, filter: Option<&Filter<'_>>) {
+        // What a filter leaves holds for one decision only.
+        self.stale = filter.is_some();
+        let ids = self.loads.ids();
+        let filter = filter
+            .filter(|filter| !filter.soft || ids.iter().any(|endpoint| (filter.admits)(*endpoint)));
+        let admits = |slot: usize| filter.is_none_or(|filter| (filter.admits)(ids[slot]));
+        let loads = || self.loads.values().iter().enumerate();
+        let (least, most) = loads()
+            .filter(|(slot, _)| admits(*slot))
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), (_, load)| {
+                (least.min(load.waiting), most.max(load.waiting))
             });
         self.scores.clear();
-        self.scores.extend(loads.iter().map(|load| {
+        self.scores.extend(loads().map(|(slot, load)| {
+            if !admits(slot) {
+                return f64::NEG_INFINITY;
+            }
             // Queues of one length are all worth the full score.
             let queue = if most > least { (most - load.waiting) / (most - least) } else { 1.0 };
-            queue.clamp(0.0, 1.0) * weights.queue
-                + (1.0 - load.kv_usage).clamp(0.0, 1.0) * weights.kv
+            let kv = 1.0 - load.kv_usage;
+            queue.clamp(0.0, 1.0) * weights.queue + kv.clamp(0.0, 1.0) * weights.kv
         }));
         self.best = self.scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         self.best_slots.clear();
         let best = self.best;
-        let winners = self.scores.iter().enumerate().filter(|(_, score)| **score >= best);
+        let winners = self.scores.iter().enumerate();
+        let winners = winners.filter(|(_, score)| **score >= best && score.is_finite());
         self.best_slots.extend(winners.map(|(slot, _)| slot as u32));
     }
 }
@@ -164,7 +183,7 @@ mod tests {
         let mut rng = Pcg64Mcg::seed_from_u64(7);
         let matched: Vec<_> = matched.iter().map(|(id, held)| (EndpointId(*id), *held)).collect();
         let mut found: Vec<u32> = (0..200)
-            .filter_map(|_| profile.pick(&weights(), &matched, blocks, &mut rng))
+            .filter_map(|_| profile.pick(&weights(), &matched, blocks, None, &mut rng))
             .map(|endpoint| endpoint.0)
             .collect();
         found.sort_unstable();
@@ -176,7 +195,7 @@ mod tests {
     fn scores_are_the_weighted_sum_of_llm_d() {
         // Queues 0, 4, 10 score 1, 0.6, 0; KV 0.5, 0.2, 0.0 scores 0.5, 0.8, 1.
         let mut profile = profile(&[(0.0, 0.5), (4.0, 0.2), (10.0, 0.0)]);
-        profile.score(&weights());
+        profile.score(&weights(), None);
         let expected = [2.0 + 1.0, 1.2 + 1.6, 0.0 + 2.0];
         for (score, expected) in profile.scores.iter().zip(expected) {
             assert!((score - expected).abs() < 1e-12, "{score} {expected}");
@@ -191,7 +210,7 @@ mod tests {
     #[test]
     fn equal_queues_are_all_worth_the_full_score() {
         let mut profile = profile(&[(7.0, 0.3), (7.0, 0.3)]);
-        profile.score(&weights());
+        profile.score(&weights(), None);
         assert!(profile.scores.iter().all(|score| (score - 3.4).abs() < 1e-12));
     }
 
@@ -205,9 +224,25 @@ mod tests {
     }
 
     #[test]
+    fn a_filter_narrows_the_field_before_scores_are_scaled() {
+        let mut profile = profile(&[(0.0, 0.5), (4.0, 0.2), (10.0, 0.0)]);
+        let mut rng = Pcg64Mcg::seed_from_u64(7);
+        let mut pick = |admitted: &[u32], soft| {
+            let admits = |endpoint: EndpointId| admitted.contains(&endpoint.0);
+            let filter = Filter { admits: &admits, soft };
+            profile.pick(&weights(), &[], 1, Some(&filter), &mut rng).map(|endpoint| endpoint.0)
+        };
+        // Alone among themselves 4 and 10 scale to 1 and 0: 2.0 + 1.6 against 0.0 + 2.0.
+        assert_eq!(pick(&[1, 2], false), Some(1));
+        assert_eq!(pick(&[2], false), Some(2));
+        assert_eq!(pick(&[], false), None);
+        assert_eq!(pick(&[], true), Some(0));
+    }
+
+    #[test]
     fn nobody_wins_where_nobody_is() {
         let mut profile = Profile::default();
         let mut rng = Pcg64Mcg::seed_from_u64(7);
-        assert_eq!(profile.pick(&weights(), &[], 1, &mut rng), None);
+        assert_eq!(profile.pick(&weights(), &[], 1, None, &mut rng), None);
     }
 }

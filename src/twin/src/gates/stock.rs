@@ -8,7 +8,7 @@ use forebay_core::time::{Span, Time};
 
 use super::picker::{PickSettings, Picker, Prompt};
 use super::priorities::Priorities;
-use super::saturation::{Detector, Pool};
+use super::saturation::{Detector, FilterRule, Pool};
 use super::tunables::{GateSpecError, Tunables};
 
 /// `--refresh-metrics-interval`, and its least.
@@ -19,6 +19,7 @@ pub(super) const SCRAPE_INTERVAL: Span = Span::from_millis(50);
 pub(super) struct Settings {
     pick: PickSettings,
     detector: Detector,
+    filter: FilterRule,
     scrape_interval: Span,
     priorities: Priorities,
 }
@@ -28,6 +29,7 @@ impl Settings {
         Ok(Self {
             pick: PickSettings::read(tunables)?,
             detector: Detector::read_utilization(tunables)?,
+            filter: FilterRule::read(tunables)?,
             scrape_interval: tunables.span("scrape_interval", SCRAPE_INTERVAL)?,
             priorities: Priorities::read(tunables)?,
         })
@@ -40,6 +42,7 @@ pub(super) struct Stock {
     picker: Picker,
     pool: Pool,
     detector: Detector,
+    filter: FilterRule,
     scrape_interval: Span,
     /// By tier.
     priorities: Vec<i32>,
@@ -52,6 +55,7 @@ impl Stock {
             picker: Picker::new(settings.pick, world, seed),
             pool: Pool::default(),
             detector: settings.detector,
+            filter: settings.filter,
             scrape_interval: settings.scrape_interval,
             priorities: settings.priorities.resolve(world)?,
             now: Time::ZERO,
@@ -72,7 +76,9 @@ impl Gate for Stock {
                     return;
                 }
                 let (tokens, prefix) = (arrival.prompt_tokens, arrival.prefix);
-                effects.push(self.picker.dispatch(Prompt { request, tokens, prefix }));
+                let prompt = Prompt { request, tokens, prefix };
+                let Self { filter, picker, pool, detector, .. } = self;
+                effects.push(filter.dispatch(picker, pool, detector, prompt, now));
             }
             GateEvent::EndpointReady { endpoint, variant, role } => {
                 self.picker.ready(endpoint, variant, role);

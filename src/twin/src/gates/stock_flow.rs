@@ -13,7 +13,7 @@ use forebay_core::time::{Span, Time};
 use super::bands::{Band, Fairness, Item};
 use super::picker::{PickSettings, Picker, Prompt};
 use super::priorities::Priorities;
-use super::saturation::{Detector, Pool};
+use super::saturation::{Detector, FilterRule, Pool};
 use super::stock::SCRAPE_INTERVAL;
 use super::tunables::{GateSpecError, Tunables};
 
@@ -33,6 +33,7 @@ const BAND_BYTES: u64 = 1_000_000_000;
 pub(super) struct Settings {
     pick: PickSettings,
     detector: Detector,
+    filter: FilterRule,
     scrape_interval: Span,
     priorities: Priorities,
     fairness: Fairness,
@@ -48,6 +49,7 @@ impl Settings {
         Ok(Self {
             pick: PickSettings::read(tunables)?,
             detector: Detector::read(tunables)?,
+            filter: FilterRule::read(tunables)?,
             scrape_interval: tunables.span("scrape_interval", SCRAPE_INTERVAL)?,
             priorities: Priorities::read(tunables)?,
             fairness: tunables.word(
@@ -153,7 +155,9 @@ impl StockFlow {
         }
         self.leave(item.request);
         let Item { request, tokens, ref prefix, .. } = item;
-        let effect = self.picker.dispatch(Prompt { request, tokens, prefix: prefix.as_ref() });
+        let prompt = Prompt { request, tokens, prefix: prefix.as_ref() };
+        let Self { settings, picker, pool, now, .. } = self;
+        let effect = settings.filter.dispatch(picker, pool, &settings.detector, prompt, *now);
         if let GateEffect::Dispatch { request, endpoint, prefill } = effect {
             self.in_flight.insert(request, (endpoint, prefill));
             self.pool.count(endpoint, 1);

@@ -2,27 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use forebay_core::fleet::{Fleet, Role, Transfer, World};
+use forebay_core::fleet::Role;
 use forebay_core::gate::{Arrival, Gate, GateEffect, GateEvent, Refusal};
 use forebay_core::ids::{EndpointId, FleetId, RequestId, TierId, VariantId};
-use forebay_core::time::{Span, Time};
+use forebay_core::time::Time;
 
+use super::testing::world;
 use super::{NAMES, build, parameters};
-
-fn world() -> World {
-    World {
-        fleets: vec![Fleet {
-            name: "chat".to_owned(),
-            models: vec!["m".to_owned()],
-            variants: 0..0,
-            slos: Vec::new(),
-            transfer: Transfer { setup: Span::ZERO, bytes_per_second: 1e9 },
-        }],
-        variants: Vec::new(),
-        tiers: Vec::new(),
-        accelerators: Vec::new(),
-    }
-}
 
 struct Driver {
     gate: Box<dyn Gate + Send>,
