@@ -6,7 +6,7 @@ use super::group::Group;
 use super::hpa::controller::Controller;
 use super::hpa::settings::Settings;
 use super::pools::{Scaler, Scope, Want};
-use super::query::Sight;
+use super::query::{Query, Sight};
 
 /// What KEDA adds to an HPA: waking from zero and going to sleep.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +37,13 @@ impl Autoscaler {
     pub(crate) fn new(group: usize, settings: Settings, keda: Option<Keda>) -> Self {
         let keda = keda.map(|keda| KedaState { keda, next_poll: Time::ZERO, last_active: None });
         Self { group, controller: Controller::new(settings), keda, next_sync: Time::ZERO }
+    }
+
+    /// Sets the value of an autoscaler whose single metric is computed by its owner.
+    pub(crate) fn feed(&mut self, value: f64) {
+        if let Some(metric) = self.controller.settings.metrics.first_mut() {
+            metric.query = Query::Number(value);
+        }
     }
 
     /// Lowest the HPA may go: with KEDA never below 1, zero is KEDA's own business.

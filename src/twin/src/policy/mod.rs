@@ -9,11 +9,14 @@
 
 mod autoscaler;
 mod common;
+mod dynamo;
+mod dynamo_model;
 mod error;
 mod fixed;
 mod group;
 mod hpa;
 mod keys;
+mod llmd;
 mod metric;
 mod pools;
 mod query;
@@ -23,6 +26,7 @@ mod spec;
 #[cfg(test)]
 mod testing;
 mod tunables;
+mod wva;
 
 pub use error::SpecError;
 pub use registry::{NAMES, build};
@@ -31,3 +35,5 @@ pub use tunables::{Scale, Tunable, tunables};
 
 #[cfg(test)]
 mod autoscaler_tests;
+#[cfg(test)]
+mod peers_tests;

@@ -49,6 +49,8 @@ pub(crate) enum Operator {
     Subtract,
     Multiply,
     Divide,
+    Max,
+    Min,
 }
 
 /// From where a query is asked.
@@ -89,6 +91,8 @@ impl Query {
                     Operator::Subtract => left - right,
                     Operator::Multiply => left * right,
                     Operator::Divide => left / right,
+                    Operator::Max => left.max(right),
+                    Operator::Min => left.min(right),
                 })
             }
             Self::OrZero(query) => Some(query.answer(sight).unwrap_or(0.0)),

@@ -21,6 +21,12 @@ pub const NAMES: &[(&str, &str)] = &[
     ("static", "a fixed number of replicas"),
     ("hpa", "HorizontalPodAutoscaler on any of the usual metrics, or your own hpa.yaml"),
     ("keda", "KEDA ScaledObject on the same metrics, to zero and back, or your own file"),
+    ("llmd-queue", "llm-d: KEDA on the flow-control queue and running requests"),
+    ("llmd-saturation", "llm-d: KEDA on pool saturation and running requests"),
+    ("llmd-tokens", "llm-d: KEDA on seconds of prefill backlog and full KV caches"),
+    ("llmd-slo", "llm-d: KEDA on P90 latency over its SLO"),
+    ("dynamo", "NVIDIA Dynamo planner: throughput loop, load loop, or both"),
+    ("wva", "llm-d Workload Variant Autoscaler, V1 analyzer (deprecated)"),
     ("forebay", "ours: every pool sized by work, cheapest variant first"),
 ];
 
@@ -45,6 +51,9 @@ pub(crate) fn prepare(
             return Ok((Box::new(planner), keys.finish()?));
         }
         "hpa" | "keda" => read_autoscalers(&mut keys, &common)?,
+        "dynamo" => super::dynamo::read(&mut keys, &common, world)?,
+        "wva" => super::wva::read(&mut keys, &common)?,
+        name if name.starts_with("llmd-") => super::llmd::read(&mut keys, &common, world)?,
         _ => Fixed::read(&mut keys, &common, world)?,
     };
     let parameters = keys.finish()?;
@@ -118,8 +127,10 @@ pub(crate) fn is_exec_key(key: &str) -> bool {
 /// The gate that a policy is run with unless its SPEC says otherwise: stock, and stock with flow
 /// control for those who scale on its queue or its saturation.
 pub(crate) fn default_gate(spec: &PolicySpec) -> &'static str {
-    if spec.name() == "forebay" {
-        return "forebay";
+    match spec.name() {
+        "forebay" => return "forebay",
+        "llmd-queue" | "llmd-saturation" => return "stock-flow",
+        _ => {}
     }
     let metrics = ["metric", "prefill.metric", "decode.metric"];
     let mut named = metrics.iter().filter_map(|key| spec.get(key)).flat_map(|list| list.split('|'));

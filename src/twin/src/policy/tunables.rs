@@ -46,6 +46,53 @@ const HPA: &[Tunable] = &[
     ENGINE,
 ];
 
+const LLMD_QUEUE: &[Tunable] = &[
+    tunable("running_target", 1.0, 512.0, Scale::Log, 16.0),
+    tunable("queue_target", 0.1, 64.0, Scale::Log, 1.0),
+    tunable("up.window", 0.0, 300.0, Scale::Seconds, 300.0),
+    tunable("down.window", 30.0, 1800.0, Scale::Seconds, 300.0),
+    ENGINE,
+];
+
+const LLMD_SATURATION: &[Tunable] = &[
+    tunable("running_target", 1.0, 512.0, Scale::Log, 16.0),
+    tunable("saturation_target", 0.05, 2.0, Scale::Log, 0.7),
+    tunable("up.window", 0.0, 300.0, Scale::Seconds, 300.0),
+    tunable("down.window", 30.0, 1800.0, Scale::Seconds, 300.0),
+    ENGINE,
+];
+
+const LLMD_TOKENS: &[Tunable] = &[
+    tunable("target_scale", 0.05, 4.0, Scale::Log, 1.0),
+    tunable("backlog_target", 0.1, 10.0, Scale::Log, 1.5),
+    tunable("kv_target", 0.05, 1.0, Scale::Log, 0.8),
+    tunable("down.window", 30.0, 1800.0, Scale::Seconds, 300.0),
+    ENGINE,
+];
+
+const LLMD_SLO: &[Tunable] = &[
+    tunable("theta_up", 0.05, 1.5, Scale::Log, 0.55),
+    tunable("smoothing", 15.0, 180.0, Scale::Seconds, 45.0),
+    tunable("up.window", 0.0, 300.0, Scale::Seconds, 30.0),
+    tunable("down.window", 30.0, 1800.0, Scale::Seconds, 180.0),
+    ENGINE,
+];
+
+const DYNAMO: &[Tunable] = &[
+    tunable("sla_scale", 0.05, 2.0, Scale::Log, 1.0),
+    tunable("sensitivity", 5.0, 100.0, Scale::Linear, 80.0),
+    tunable("throughput_interval", 30.0, 600.0, Scale::Seconds, 180.0),
+    ENGINE,
+];
+
+const WVA: &[Tunable] = &[
+    tunable("kv_threshold", 0.1, 0.95, Scale::Linear, 0.80),
+    tunable("kv_spare", 0.01, 0.5, Scale::Log, 0.1),
+    tunable("queue_threshold", 1.0, 50.0, Scale::Log, 5.0),
+    tunable("queue_spare", 0.5, 20.0, Scale::Log, 3.0),
+    ENGINE,
+];
+
 const FOREBAY: &[Tunable] = &[
     tunable("rho", 0.3, 0.98, Scale::Linear, 0.7),
     tunable("rho_prefill", 0.2, 0.95, Scale::Linear, 0.6),
@@ -62,6 +109,12 @@ pub fn tunables(name: &str) -> &'static [Tunable] {
         "static" => STATIC,
         "hpa" | "keda" => HPA,
         "forebay" => FOREBAY,
+        "llmd-queue" => LLMD_QUEUE,
+        "llmd-saturation" => LLMD_SATURATION,
+        "llmd-tokens" => LLMD_TOKENS,
+        "llmd-slo" => LLMD_SLO,
+        "dynamo" => DYNAMO,
+        "wva" => WVA,
         _ => &[],
     }
 }
