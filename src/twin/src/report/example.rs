@@ -83,11 +83,42 @@ pub(crate) fn tiny() -> Report {
     }
     let cut = &mut report.runs[1];
     cut.aborted = Some("the scaler <hung> & was given up".into());
-    let columns = [&mut cut.timeline.demand, &mut cut.timeline.capacity];
-    for column in columns.into_iter().flat_map(BTreeMap::values_mut) {
-        column.truncate(5);
+    let Timeline { demand, capacity, replicas, accelerators, arrivals, missed, .. } =
+        &mut cut.timeline;
+    for columns in [demand, capacity, replicas, accelerators] {
+        columns.values_mut().for_each(|column| column.truncate(5));
+    }
+    for columns in [arrivals, missed] {
+        columns.values_mut().for_each(|column| column.truncate(5));
     }
     cut.timeline.queued.truncate(5);
+    cut.timeline.cost_usd.truncate(5);
+    report
+}
+
+/// The example with a second fleet that keeps less than it promised to one tier.
+pub(crate) fn two_fleets() -> Report {
+    let mut report = example();
+    report.fleets.push("chat-8b".into());
+    for tier in &mut report.tiers {
+        let objective = Objective { fleet: "chat-8b".into(), ..tier.objectives[0].clone() };
+        tier.objectives.push(objective);
+    }
+    for run in &mut report.runs {
+        for columns in [&mut run.timeline.demand, &mut run.timeline.capacity] {
+            let column: Vec<f64> =
+                columns["chat-70b-pd/prefill"].iter().map(|value| value * 0.6).collect();
+            columns.insert("chat-8b/both".into(), column);
+        }
+        for tier in run.tiers.values_mut() {
+            let (requests, attained) = (tier.requests / 3, tier.attained / 3 - 900);
+            let rest = (tier.requests - requests, tier.attained - attained);
+            tier.fleets = BTreeMap::from([
+                ("chat-8b".into(), FleetOutcome { requests, attained }),
+                ("chat-70b-pd".into(), FleetOutcome { requests: rest.0, attained: rest.1 }),
+            ]);
+        }
+    }
     report
 }
 
@@ -149,7 +180,9 @@ fn demand(step: usize, steps: usize, duration_s: f64, mean: f64, swing: f64) -> 
     let hour = step as f64 / steps as f64 * duration_s / 3_600.0;
     let hump = |centre: f64, width: f64| (-((hour - centre) / width).powi(2)).exp();
     let crowd = if (17.2..17.7).contains(&hour) { 1.25 } else { 1.0 };
-    let noise = ((step * 7919 % 613) as f64 / 613.0 - 0.5) * 0.14
+    let mixed = (step as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40;
+    let noise = (mixed as f64 / f64::from(1 << 24) - 0.5) * 0.12
         + (hour * 2.3).sin() * 0.05
         + (hour * 5.1).cos() * 0.03;
     ((mean - swing) + 2.6 * swing * (0.9 * hump(10.5, 2.6) + hump(15.8, 3.0))).max(0.3)

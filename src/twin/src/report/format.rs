@@ -28,6 +28,27 @@ pub(crate) fn count(number: u64) -> String {
     text
 }
 
+/// A number of about three significant digits, without trailing zeros.
+pub(crate) fn number(value: f64) -> String {
+    let size = value.abs();
+    let decimals = match size {
+        _ if size >= 99.95 => 0,
+        _ if size >= 9.995 => 1,
+        _ => 2,
+    };
+    if size >= 999.5 {
+        let sign = if value < 0.0 { "-" } else { "" };
+        return format!("{sign}{}", count(size.round() as u64));
+    }
+    let text = format!("{value:.decimals$}");
+    let text = if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    };
+    if text == "-0" { "0".to_owned() } else { text }
+}
+
 /// How many times as much, without the sign: `1.31`.
 pub(crate) fn times(ratio: f64) -> String {
     match ratio {
@@ -103,6 +124,17 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
+/// A time of day, with the day in front once a window spans more than one: `14:05`, `day 3 14:05`.
+pub(crate) fn clock(seconds: f64, days: bool) -> String {
+    let minutes = (seconds / 60.0).floor().max(0.0) as u64;
+    let (day, hour, minute) = (minutes / 1440, minutes / 60 % 24, minutes % 60);
+    if days {
+        format!("day {} {hour:02}:{minute:02}", day + 1)
+    } else {
+        format!("{hour:02}:{minute:02}")
+    }
+}
+
 /// `one`, `one and two`, `one, two and three`.
 pub(crate) fn list(words: &[String]) -> String {
     match words {
@@ -157,8 +189,19 @@ mod tests {
     }
 
     #[test]
-    fn ratios_and_counts() {
+    fn numbers_keep_three_digits() {
+        assert_eq!(number(6.204), "6.2");
+        assert_eq!(number(12.34), "12.3");
+        assert_eq!(number(1_234.0), "1,234");
+        assert_eq!(number(100.0), "100");
+        assert_eq!(number(-0.001), "0");
         assert_eq!(count(1_000), "1,000");
         assert_eq!(times(1.3149), "1.31");
+    }
+
+    #[test]
+    fn times_of_day() {
+        assert_eq!(clock(50_709.0, false), "14:05");
+        assert_eq!(clock(2.0 * 86_400.0 + 3_600.0, true), "day 3 01:00");
     }
 }

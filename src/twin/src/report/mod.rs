@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(test)]
 pub(crate) mod example;
 mod format;
+pub mod html;
 mod json;
 mod judge;
 pub mod markdown;
