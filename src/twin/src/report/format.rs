@@ -1,7 +1,13 @@
 //! Numbers and times as people write them, the same in every face of a report.
 
+/// What is written for a figure that is not a number.
+const UNKNOWN: &str = "unknown";
+
 /// Money: two decimals below a hundred dollars, whole dollars with separators above.
 pub(crate) fn money(usd: f64) -> String {
+    if !usd.is_finite() {
+        return UNKNOWN.to_owned();
+    }
     let size = usd.abs();
     let sign = if usd < 0.0 { "-" } else { "" };
     if size == 0.0 {
@@ -30,6 +36,9 @@ pub(crate) fn count(number: u64) -> String {
 
 /// A number of about three significant digits, without trailing zeros.
 pub(crate) fn number(value: f64) -> String {
+    if !value.is_finite() {
+        return UNKNOWN.to_owned();
+    }
     let size = value.abs();
     let decimals = match size {
         _ if size >= 99.95 => 0,
@@ -52,6 +61,7 @@ pub(crate) fn number(value: f64) -> String {
 /// How many times as much, without the sign: `1.31`.
 pub(crate) fn times(ratio: f64) -> String {
     match ratio {
+        _ if !ratio.is_finite() => UNKNOWN.to_owned(),
         _ if ratio >= 99.95 => count(ratio.round() as u64),
         _ if ratio >= 9.995 => format!("{ratio:.1}"),
         _ => format!("{ratio:.2}"),
@@ -97,15 +107,19 @@ pub(crate) fn attained(share: f64, required: Option<f64>) -> String {
 /// A latency in milliseconds, in the unit that suits it.
 pub(crate) fn milliseconds(ms: f64) -> String {
     match ms {
+        _ if !ms.is_finite() => UNKNOWN.to_owned(),
         _ if ms < 9.95 => format!("{ms:.1} ms"),
         _ if ms < 999.5 => format!("{ms:.0} ms"),
-        _ if ms < 9_995.0 => format!("{:.2} s", ms / 1e3),
+        _ if ms < 9_995.0 => format!("{} s", number(ms / 1e3)),
         _ => duration(ms / 1e3),
     }
 }
 
 /// A span of seconds in one or two units: `45 s`, `1 h 30 min`, `24 h`, `7 d`.
 pub(crate) fn duration(seconds: f64) -> String {
+    if !seconds.is_finite() {
+        return UNKNOWN.to_owned();
+    }
     if seconds < 99.5 {
         return if seconds < 9.95 && (seconds - seconds.round()).abs() > 1e-9 {
             format!("{seconds:.1} s")
@@ -185,6 +199,7 @@ mod tests {
         assert_eq!(milliseconds(8.26), "8.3 ms");
         assert_eq!(milliseconds(412.4), "412 ms");
         assert_eq!(milliseconds(1_234.0), "1.23 s");
+        assert_eq!(milliseconds(4_000.0), "4 s");
         assert_eq!(milliseconds(45_000.0), "45 s");
     }
 
@@ -197,6 +212,13 @@ mod tests {
         assert_eq!(number(-0.001), "0");
         assert_eq!(count(1_000), "1,000");
         assert_eq!(times(1.3149), "1.31");
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_not_zero() {
+        for text in [money(f64::NAN), number(f64::INFINITY), times(f64::NAN), duration(f64::NAN)] {
+            assert_eq!(text, "unknown");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ impl Report {
     /// The report as indented JSON, ending in a newline.
     ///
     /// # Errors
-    /// None for a report whose figures are finite.
+    /// None in practice. A figure that is not finite becomes `null`, which does not read back.
     pub fn to_json(&self) -> Result<String, JsonError> {
         let mut text = serde_json::to_string_pretty(self)?;
         text.push('\n');

@@ -183,6 +183,14 @@ pub struct TierSummary {
     pub fleets: BTreeMap<String, FleetOutcome>,
 }
 
+impl TierSummary {
+    /// Share of requests that attained; `None` without requests, where nothing was kept or missed.
+    #[must_use]
+    pub fn share(&self) -> Option<f64> {
+        (self.requests > 0).then(|| self.attained as f64 / self.requests as f64)
+    }
+}
+
 /// Outcomes of one tier on one fleet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FleetOutcome {

@@ -65,8 +65,8 @@ fn entries(report: &Report) -> Vec<Entry<'_>> {
 
 fn with_keepers(report: &Report, keepers: &[&Entry], finished: &[&Entry]) -> String {
     let best = keepers[0];
-    let ties =
-        keepers.iter().filter(|entry| same_cost(entry.run.cost_usd, best.run.cost_usd)).count();
+    let as_cheap = |entry: &&&Entry| same_cost(entry.run.cost_usd, best.run.cost_usd);
+    let ties = keepers.iter().filter(as_cheap).count().max(1);
     let bill = bill(report, best);
     let head = match (keepers.len(), finished.len()) {
         (_, 1) => format!("{} keeps every tier's SLO: {bill}", best.label),

@@ -77,7 +77,7 @@ fn tier_rows(page: &mut Markup, view: &View<'_>, tier: &TierTarget) {
     group(page, view, &tier.name, |page| {
         row(page, view, "requests", |run| outcome(run).map(|o| count(o.requests)));
         row(page, view, "within SLO", |run| {
-            outcome(run).map(|o| attained(o.attainment, tier.required()))
+            outcome(run).and_then(|o| o.share()).map(|share| attained(share, tier.required()))
         });
         row(page, view, "TTFT P50 / P95 / P99", |run| {
             outcome(run).and_then(|o| three(&o.ttft_ms, LATENCY_UNITS))

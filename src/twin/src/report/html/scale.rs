@@ -27,6 +27,9 @@ const TIME_INTERVALS_MAX: f64 = 5.0;
 /// Least share of an axis of logarithms between two ticks: a label of six letters in 300 pixels.
 const LOG_TICK_GAP: f64 = 0.14;
 
+/// The same on an axis of shares, where labels are short or below each other.
+const NINES_TICK_GAP: f64 = 0.1;
+
 /// A tick: place and label.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Tick {
@@ -162,13 +165,19 @@ impl Nines {
         ((nines(share) - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
 
-    /// Ticks at the whole nines, and at 0 and 50 % where they are on the axis.
+    /// Ticks at the whole nines, and at 0 and 50 % where they are on the axis and have room.
     pub(super) fn ticks(self) -> Vec<Tick> {
+        let mut last = f64::NEG_INFINITY;
         [(0.0, "0 %"), (0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %")]
             .into_iter()
             .chain([(0.9999, "99.99 %"), (0.99999, "99.999 %")])
             .filter(|(share, _)| (self.low - 1e-9..=self.high + 1e-9).contains(&nines(*share)))
             .map(|(share, label)| Tick { at: self.at(share), label: label.to_owned() })
+            .filter(|tick| {
+                let room = tick.at - last >= NINES_TICK_GAP;
+                last = if room { tick.at } else { last };
+                room
+            })
             .collect()
     }
 }
@@ -273,7 +282,8 @@ mod tests {
         let attainment = Nines::around([0.97, 0.999].into_iter(), [0.99].into_iter());
         assert_eq!(labels(&attainment.ticks()), ["90 %", "99 %", "99.9 %"]);
         let bad = Nines::around([0.2].into_iter(), [0.99].into_iter());
-        assert_eq!(labels(&bad.ticks())[..2], ["0 %", "50 %"]);
+        assert_eq!(labels(&bad.ticks()), ["0 %", "90 %", "99 %", "99.9 %"]);
+        assert_eq!(labels(&axis.ticks()), ["0 %", "50 %", "90 %", "99 %", "99.9 %"]);
     }
 
     #[test]

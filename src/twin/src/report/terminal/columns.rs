@@ -130,10 +130,9 @@ fn attainment_columns(report: &Report, ranked: &[(usize, &Run, Standing)]) -> Ve
         let cells: Vec<Cell> = ranked
             .iter()
             .map(|(_, run, standing)| {
-                let outcome = run.tiers.get(&tier.name).filter(|outcome| outcome.requests > 0);
+                let attainment = run.tiers.get(&tier.name).and_then(TierSummary::share);
                 let missed = standing.misses(&tier.name);
-                let text =
-                    outcome.map_or_else(|| NONE.to_owned(), |o| attained(o.attainment, share));
+                let text = attainment.map_or_else(|| NONE.to_owned(), |kept| attained(kept, share));
                 Cell { text, missed }
             })
             .collect();

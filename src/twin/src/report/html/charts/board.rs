@@ -26,12 +26,15 @@ pub(in super::super) fn render(page: &mut Markup, view: &View<'_>) {
     let axis = Linear::up_to(most / LONGEST_BAR, 5.0);
     page.tag("section", &[("class", &"board"), ("aria-labelledby", &"board")], |page| {
         page.words("h2", &[("id", &"board")], "Cost and service");
-        page.tag("table", &[], |page| {
-            page.tag("thead", &[], |page| head(page, view, axis));
-            page.tag("tbody", &[], |page| {
-                for (place, policy) in view.policies.iter().enumerate() {
-                    row(page, view, axis, place, policy);
-                }
+        let columns = format!("--tiers:{}", view.tiers.len());
+        page.tag("div", &[("class", &"scroll")], |page| {
+            page.tag("table", &[("style", &columns)], |page| {
+                page.tag("thead", &[], |page| head(page, view, axis));
+                page.tag("tbody", &[], |page| {
+                    for (place, policy) in view.policies.iter().enumerate() {
+                        row(page, view, axis, place, policy);
+                    }
+                });
             });
         });
         legend(page, view);
@@ -46,7 +49,10 @@ fn head(page: &mut Markup, view: &View<'_>, axis: Linear) {
             page.text(&format!("Cost of {span}"));
             let ticks: Vec<Tick> = axis
                 .ticks()
-                .map(|usd| Tick { at: axis.at(usd), label: money(usd) })
+                .map(|usd| Tick {
+                    at: axis.at(usd),
+                    label: money(usd).trim_end_matches(".00").to_owned(),
+                })
                 .filter(|tick| tick.at < 0.97)
                 .collect();
             axis_of_column(page, &ticks);
@@ -55,7 +61,8 @@ fn head(page: &mut Markup, view: &View<'_>, axis: Linear) {
             page.tag("th", &[("scope", &"col"), ("class", &"tier")], |page| {
                 page.text(&tier.name);
                 if let Some(share) = tier.required() {
-                    page.words("small", &[], &format!(" needs {}", required(share)));
+                    page.text(" ");
+                    page.words("small", &[], &format!("needs {}", required(share)));
                 }
                 axis_of_column(page, &nines_of(view, tier).ticks());
             });
