@@ -12,6 +12,7 @@ mod common;
 mod dynamo;
 mod dynamo_model;
 mod error;
+mod exec;
 mod fixed;
 mod group;
 mod hpa;

@@ -28,6 +28,7 @@ pub const NAMES: &[(&str, &str)] = &[
     ("dynamo", "NVIDIA Dynamo planner: throughput loop, load loop, or both"),
     ("wva", "llm-d Workload Variant Autoscaler, V1 analyzer (deprecated)"),
     ("forebay", "ours: every pool sized by work, cheapest variant first"),
+    ("exec", "your own program over stdin and stdout, see docs/external-policy.md"),
 ];
 
 /// Builds the planner of a SPEC. Build it against the world that [`PolicySpec::apply`] changed.
@@ -46,6 +47,10 @@ pub(crate) fn prepare(
     let mut keys = Keys::new(spec);
     let common = Common::read(&mut keys, world)?;
     let scalers = match spec.name() {
+        "exec" => {
+            let planner = super::exec::Exec::read(&mut keys)?;
+            return Ok((Box::new(planner), keys.finish()?));
+        }
         "forebay" => {
             let planner = WorkPlanner::new(read_forebay(&mut keys, &common)?);
             return Ok((Box::new(planner), keys.finish()?));

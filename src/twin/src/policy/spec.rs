@@ -192,6 +192,9 @@ mod tests {
     fn a_canonical_spec_reads_back_as_itself() {
         assert_eq!(reread("static"), "static");
         assert_eq!(reread(" hpa: target=16 ,metric=running"), "hpa:metric=running,target=16");
+        assert_eq!(reread("exec:python3 a.py --x=1,2"), "exec:python3 a.py --x=1,2");
+        let exec = "exec:interval=30s,timeout=5,command=python3 a.py --x=1,2";
+        assert_eq!(reread(exec), exec);
     }
 
     #[test]
@@ -205,6 +208,7 @@ mod tests {
         assert!(message("hpa:target").contains("`target` is not key=value"));
         assert!(message("hpa:target=").contains("lacks its value"));
         assert!(message("hpa:min=1,min=2").contains("`min` is given twice"));
+        assert!(message("exec:interval=30").contains("no command"));
     }
 
     #[test]
