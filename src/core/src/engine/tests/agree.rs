@@ -7,7 +7,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::physics;
-use super::reference::{Coverage, Reference};
+use super::reference::Reference;
+use super::reference_seen::Coverage;
 use crate::engine::{Engine, EngineEvent, EngineEventKind, Part, Prefix, Work};
 use crate::ids::RequestId;
 

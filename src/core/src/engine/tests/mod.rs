@@ -4,6 +4,9 @@
 mod agree;
 mod reference;
 mod reference_kv;
+mod reference_seen;
+mod reference_sequence;
+mod worked;
 
 use std::sync::Arc;
 

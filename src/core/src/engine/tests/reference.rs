@@ -5,73 +5,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::reference_kv::{Key, ReferenceKv};
+use super::reference_seen::{Coverage, Seen};
+use super::reference_sequence::{Sequence, State};
 use crate::engine::physics::half_pairs;
 use crate::engine::{EngineEvent, EngineEventKind, Part, Physics, Work};
 use crate::ids::RequestId;
-use crate::observe::{Buckets, EngineSample, Histogram};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Waiting,
-    Loading,
-    Running,
-    Leased,
-    Gone,
-}
-
-#[derive(Clone, Debug)]
-struct Sequence {
-    work: Work,
-    output: u32,
-    state: State,
-    aborted: bool,
-    load_started: bool,
-    kv_here: bool,
-    queried: bool,
-    generated: u32,
-    computed: u32,
-    cached: u32,
-    /// Blocks in order; the first `full` are registered.
-    blocks: Vec<usize>,
-    full: usize,
-    arrival: u64,
-    first_scheduled: Option<u64>,
-    first_token: u64,
-    last_token: u64,
-}
-
-impl Sequence {
-    fn tokens(&self) -> u32 {
-        self.work.prompt_tokens + self.generated
-    }
-}
+use crate::observe::EngineSample;
 
 #[derive(Clone, Copy, Debug)]
 enum Message {
     Loaded(usize),
     Leave(usize),
-}
-
-/// What happened at least once, for the test that asserts that all of it happens.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Coverage {
-    pub(super) preemptions: u32,
-    pub(super) self_preemptions: u32,
-    pub(super) evictions: u32,
-    pub(super) merges: u32,
-    pub(super) blocked_by_blocks: u32,
-    pub(super) blocked_by_seats: u32,
-    pub(super) blocked_idle: u32,
-    pub(super) hits: u32,
-    pub(super) hits_partial_piece: u32,
-    pub(super) hits_own: u32,
-    pub(super) chunked: u32,
-    pub(super) loads: u32,
-    pub(super) leases: u32,
-    pub(super) aborts_waiting: u32,
-    pub(super) aborts_running: u32,
-    pub(super) aborts_loading: u32,
-    pub(super) finished_in_abort: u32,
 }
 
 pub(super) struct Reference {
@@ -88,20 +32,7 @@ pub(super) struct Reference {
     messages: Vec<Message>,
     step_start: u64,
     pub(super) coverage: Coverage,
-    prompt_tokens: u64,
-    generation_tokens: u64,
-    finished: u64,
-    preemptions: u64,
-    queries: u64,
-    hits: u64,
-    ttft: Vec<u64>,
-    itl: Vec<u64>,
-    tpot: Vec<u64>,
-    queue_time: Vec<u64>,
-    e2e: Vec<u64>,
-    iteration: Vec<u64>,
-    prompts: Vec<u64>,
-    outputs: Vec<u64>,
+    seen: Seen,
 }
 
 impl Reference {
@@ -119,20 +50,7 @@ impl Reference {
             messages: Vec::new(),
             step_start: 0,
             coverage: Coverage::default(),
-            prompt_tokens: 0,
-            generation_tokens: 0,
-            finished: 0,
-            preemptions: 0,
-            queries: 0,
-            hits: 0,
-            ttft: Vec::new(),
-            itl: Vec::new(),
-            tpot: Vec::new(),
-            queue_time: Vec::new(),
-            e2e: Vec::new(),
-            iteration: Vec::new(),
-            prompts: Vec::new(),
-            outputs: Vec::new(),
+            seen: Seen::default(),
         }
     }
 
@@ -145,24 +63,7 @@ impl Reference {
             events.push(EngineEvent { at, request: work.request, kind });
             return;
         }
-        self.all.push(Sequence {
-            work,
-            output,
-            state: State::Waiting,
-            aborted: false,
-            load_started: false,
-            kv_here: false,
-            queried: false,
-            generated: 0,
-            computed: 0,
-            cached: 0,
-            blocks: Vec::new(),
-            full: 0,
-            arrival: at,
-            first_scheduled: None,
-            first_token: 0,
-            last_token: 0,
-        });
+        self.all.push(Sequence::new(at, work, output));
         self.waiting.push_back(self.all.len() - 1);
         self.wake_up(at);
     }
@@ -379,7 +280,7 @@ impl Reference {
         sequence.computed = 0;
         sequence.state = State::Waiting;
         self.waiting.push_front(index);
-        self.preemptions += 1;
+        self.seen.preemptions += 1;
         self.coverage.preemptions += 1;
     }
 
@@ -431,8 +332,8 @@ impl Reference {
             if !sequence.queried {
                 sequence.queried = true;
                 sequence.cached = hit;
-                self.queries += u64::from(tokens);
-                self.hits += u64::from(hit);
+                self.seen.queries += u64::from(tokens);
+                self.seen.hits += u64::from(hit);
             }
             if sequence.work.part == Part::Decode && !sequence.load_started {
                 sequence.load_started = true;
@@ -499,12 +400,12 @@ impl Reference {
                 continue;
             }
             yielded += 1;
-            self.generation_tokens += 1;
+            self.seen.generation_tokens += 1;
             let request = sequence.work.request;
             if sequence.generated == 0 {
                 sequence.first_token = now;
-                self.ttft.push(now - sequence.arrival);
-                self.prompt_tokens += u64::from(sequence.work.prompt_tokens);
+                self.seen.ttft.push(now - sequence.arrival);
+                self.seen.prompt_tokens += u64::from(sequence.work.prompt_tokens);
                 computed += u64::from(sequence.work.prompt_tokens - sequence.cached);
                 if sequence.work.part != Part::Prefill && !sequence.aborted {
                     events.push(EngineEvent {
@@ -514,7 +415,7 @@ impl Reference {
                     });
                 }
             } else {
-                self.itl.push(now - sequence.last_token);
+                self.seen.itl.push(now - sequence.last_token);
             }
             sequence.last_token = now;
             sequence.generated += 1;
@@ -523,20 +424,20 @@ impl Reference {
             }
         }
         if yielded > 0 {
-            self.iteration.push(yielded + computed);
+            self.seen.iteration.push(yielded + computed);
         }
     }
 
     fn finish(&mut self, index: usize, now: u64, events: &mut Vec<EngineEvent>) {
         let sequence = &mut self.all[index];
-        self.finished += 1;
+        self.seen.finished += 1;
         let gaps = u64::from(sequence.output) - 1;
         let tpot = (now - sequence.first_token).checked_div(gaps).unwrap_or(0);
-        self.tpot.push(tpot);
-        self.queue_time.push(sequence.first_scheduled.unwrap() - sequence.arrival);
-        self.e2e.push(now - sequence.arrival);
-        self.prompts.push(u64::from(sequence.work.prompt_tokens));
-        self.outputs.push(u64::from(sequence.output));
+        self.seen.tpot.push(tpot);
+        self.seen.queue_time.push(sequence.first_scheduled.unwrap() - sequence.arrival);
+        self.seen.e2e.push(now - sequence.arrival);
+        self.seen.prompts.push(u64::from(sequence.work.prompt_tokens));
+        self.seen.outputs.push(u64::from(sequence.output));
         let lease = sequence.work.part == Part::Prefill;
         let kind = if lease { EngineEventKind::PrefillDone } else { EngineEventKind::Finished };
         if !sequence.aborted {
@@ -550,39 +451,13 @@ impl Reference {
     }
 
     pub(super) fn sample(&self) -> EngineSample {
-        let seconds = |buckets, values: &[u64]| histogram(buckets, values, 1e12);
-        let tokens = |buckets, values: &[u64]| histogram(buckets, values, 1.0);
         EngineSample {
             running: self.running.len() as f64,
             waiting: (self.waiting.len() + self.loading.len()) as f64,
             waiting_deferred: self.loading.len() as f64,
             kv_usage: 1.0 - self.kv.free() as f64 / f64::from(self.physics.blocks()),
             kv_capacity_tokens: self.physics.capacity_tokens() as f64,
-            prompt_tokens_total: self.prompt_tokens as f64,
-            generation_tokens_total: self.generation_tokens as f64,
-            requests_finished_total: self.finished as f64,
-            preemptions_total: self.preemptions as f64,
-            prefix_queries_tokens_total: self.queries as f64,
-            prefix_hits_tokens_total: self.hits as f64,
-            ttft: seconds(Buckets::Ttft, &self.ttft),
-            itl: seconds(Buckets::InterToken, &self.itl),
-            tpot: seconds(Buckets::InterToken, &self.tpot),
-            queue_time: seconds(Buckets::RequestLatency, &self.queue_time),
-            e2e: seconds(Buckets::RequestLatency, &self.e2e),
-            iteration_tokens: tokens(Buckets::IterationTokens, &self.iteration),
-            prompt_lengths: tokens(Buckets::Lengths, &self.prompts),
-            generation_lengths: tokens(Buckets::Lengths, &self.outputs),
+            ..self.seen.page()
         }
     }
-}
-
-fn histogram(buckets: Buckets, values: &[u64], unit: f64) -> Histogram {
-    let mut histogram = Histogram::new(buckets);
-    for &value in values {
-        let bounds = buckets.bounds();
-        let bucket = bounds.iter().position(|bound| value as f64 <= (bound * unit).round());
-        histogram.counts[bucket.unwrap_or(bounds.len())] += 1.0;
-    }
-    histogram.sum = values.iter().map(|&value| u128::from(value)).sum::<u128>() as f64 / unit;
-    histogram
 }
