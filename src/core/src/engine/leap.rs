@@ -4,8 +4,8 @@
 use crate::time::Picos;
 
 /// Most steps in one leap; keeps sums of picoseconds inside `u64`. A longer stretch is simply
-/// leapt over in several leaps.
-pub(super) const LEAP_STEPS_MAX: u32 = 8_192;
+/// leapt over in several leaps. Tests make it small, so that this happens.
+pub(super) const LEAP_STEPS_MAX: u32 = if cfg!(test) { 24 } else { 8_192 };
 
 /// Steps of equal content: one mixed step, or a stretch of pure decode steps.
 #[derive(Clone, Copy, Debug)]
@@ -89,5 +89,44 @@ impl Leap {
             self.steps = steps;
             self.end = self.start.saturating_add(self.elapsed(steps));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn steps_done_turns_at_each_border(
+            start in 0_u64..10_u64.pow(18),
+            first_step in 1_000_u64..10_u64.pow(12),
+            growth in prop_oneof![Just(0), 1_u64..1_000, 1_000_000_u64..10_u64.pow(10)],
+            steps in 1_u32..8_192,
+            share in 0.0..1.0,
+        ) {
+            let leap = Leap::new(start, steps, first_step, growth, 1);
+            let done = (f64::from(steps) * share) as u32;
+            let border = start + leap.elapsed(done);
+            prop_assert_eq!(leap.steps_done(border), done);
+            let next = start + leap.elapsed(done + 1);
+            prop_assert_eq!(leap.steps_done(next - 1), done);
+            let mut cut = leap;
+            cut.cut(border);
+            prop_assert_eq!((cut.steps, cut.end), (done + 1, next));
+        }
+    }
+
+    #[test]
+    fn steps_add_up_one_by_one() {
+        let leap = Leap::new(100, 50, 7_000, 13, 1);
+        let mut end = 100;
+        for step in 0..50 {
+            assert_eq!(leap.steps_done(end), step);
+            end += 7_000 + 13 * u64::from(step);
+        }
+        assert_eq!((leap.end, leap.steps_done(end)), (end, 50));
     }
 }

@@ -14,7 +14,7 @@ use crate::time::{PICOS_PER_NANO, Picos};
 /// The longest tabulated step: 100 s. Longer is a broken profile, and the bound keeps sums of
 /// picoseconds over a leap inside `u64`.
 pub const STEP_BASE_PICOS_MAX: Picos = 100_000_000_000_000;
-/// The largest cost of one KV token: 10 us, a thousand times the slowest profile; same reason.
+/// The largest cost of one KV token: 10 us, some fifty times that of an L40S; same reason.
 pub const KV_TOKEN_PICOS_MAX: Picos = 10_000_000;
 /// The largest cost of half a token pair: 1 us, same reason.
 pub const HALF_PAIR_FEMTOS_MAX: u64 = 1_000_000_000;
