@@ -5,6 +5,8 @@ use super::super::format::clock;
 const MINUTE_S: f64 = 60.0;
 const HOUR_S: f64 = 3_600.0;
 const DAY_S: f64 = 86_400.0;
+/// A day with its run-off is still one day.
+const DAY_AND_RUN_OFF_S: f64 = 30.0 * HOUR_S;
 /// Steps between ticks of time, s.
 const TIME_STEPS_S: [f64; 14] = [
     MINUTE_S,
@@ -204,7 +206,7 @@ impl Clock {
 
     /// Whether times need their day to be told apart.
     pub(super) fn days(self) -> bool {
-        self.duration_s > DAY_S
+        self.duration_s > DAY_AND_RUN_OFF_S
     }
 
     /// Ticks at round times: hours of the day, or days where the window is long.
@@ -266,6 +268,8 @@ mod tests {
         );
         assert_eq!(labels(&ticks(0.0, 7.0 * DAY_S)), ["day 1", "day 3", "day 5", "day 7"]);
         assert_eq!(labels(&ticks(0.0, 1.5 * DAY_S)), ["day 1", "12:00", "day 2", "12:00"]);
+        let run_off = ticks(0.0, 25.5 * HOUR_S);
+        assert_eq!(labels(&run_off), ["00:00", "06:00", "12:00", "18:00", "24:00"]);
         assert!(ticks(0.0, 200.0 * DAY_S).len() <= 6);
         let odd = ticks(100.0, 3.0 * HOUR_S);
         assert_eq!(odd[0].label, "01:00");

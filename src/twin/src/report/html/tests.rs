@@ -14,6 +14,10 @@ fn reports() -> Vec<(&'static str, Report)> {
     for run in &mut week.runs {
         run.timeline.step_s *= 7.0;
     }
+    let mut run_off = example();
+    for run in &mut run_off.runs {
+        run.timeline.step_s *= 25.0 / 24.0;
+    }
     let mut free = tiny();
     free.oracle = OracleSummary { lower_bound_cost_usd: Some(0.0), clairvoyant_cost_usd: None };
     for run in &mut free.runs {
@@ -42,6 +46,7 @@ fn reports() -> Vec<(&'static str, Report)> {
         ("example", example()),
         ("two fleets", two_fleets()),
         ("week", week),
+        ("run-off", run_off),
         ("free", free),
         ("broken", broken),
         ("ten", ten),
@@ -146,6 +151,17 @@ fn the_data_of_the_script_is_json() {
         let data: serde_json::Value = serde_json::from_str(&page[start..end]).unwrap();
         assert_eq!(data["runs"].as_array().unwrap().len(), report.runs.len(), "{name}");
     }
+}
+
+#[test]
+fn the_run_off_is_drawn_and_marked() {
+    let mark = "class=\"traffic-end\"";
+    let (_, run_off) = reports().into_iter().find(|(name, _)| *name == "run-off").unwrap();
+    let page = render(&run_off);
+    // One line in each card, and one in the legend, at 24 of 25 hours.
+    assert_eq!(page.matches(mark).count(), run_off.runs.len() + 1);
+    assert!(page.contains("class=\"traffic-end\" x1=\"96%\""));
+    assert!(!render(&example()).contains(mark));
 }
 
 #[test]

@@ -8,6 +8,8 @@ use super::scale::Clock;
 
 /// Most steps that a figure over time draws: more than the pixels of a column.
 pub(super) const STEPS_MAX: usize = 600;
+/// Least share of the axis of time that a run-off takes to be marked.
+const RUN_OFF_MIN: f64 = 0.004;
 /// Colours before they repeat with another dash.
 const COLOURS: usize = 8;
 
@@ -46,8 +48,14 @@ impl<'a> View<'a> {
             report,
             policies,
             tiers: report.tier_targets(),
-            clock: Clock::new(report.trace.start_s, report.trace.duration_s),
+            clock: Clock::new(report.trace.start_s, drawn_s(report)),
         }
+    }
+
+    /// Where the traffic ends on the axis of time, if a run-off that can be seen follows.
+    pub(super) fn traffic_end(&self) -> Option<f64> {
+        let end = self.report.trace.duration_s / self.clock.duration_s;
+        (end < 1.0 - RUN_OFF_MIN).then_some(end)
     }
 
     /// Tiers that had requests in any run.
@@ -80,6 +88,22 @@ impl<'a> View<'a> {
     }
 }
 
+/// Length of the axis of time, s: the window, and the run-off of the longest run.
+fn drawn_s(report: &Report) -> f64 {
+    let window_s = report.trace.duration_s;
+    let ends = report.runs.iter().map(|run| steps(&run.timeline) as f64 * run.timeline.step_s);
+    // A last step that the window fills in part is no run-off.
+    let step_s = report.runs.iter().map(|run| run.timeline.step_s).fold(0.0, f64::max);
+    let end_s = ends.filter(|end_s| end_s.is_finite()).fold(0.0, f64::max);
+    if end_s > window_s + step_s { end_s } else { window_s }
+}
+
+/// Steps of the longest column that is drawn.
+fn steps(timeline: &Timeline) -> usize {
+    let columns = timeline.demand.values().chain(timeline.capacity.values()).map(Vec::len);
+    columns.chain([timeline.queued.len()]).max().unwrap_or(0)
+}
+
 /// Class number of a policy's colour.
 pub(super) const fn colour(place: usize) -> usize {
     place % COLOURS
@@ -98,9 +122,7 @@ pub(super) fn peak(column: &[f64]) -> f64 {
 /// The same run in at most [`STEPS_MAX`] steps: means of levels, sums of counts, and the longest
 /// queue.
 fn reduced(timeline: &Timeline) -> Timeline {
-    let columns = timeline.demand.values().chain(timeline.capacity.values());
-    let steps = columns.map(Vec::len).chain([timeline.queued.len()]).max().unwrap_or(0);
-    let every = steps.div_ceil(STEPS_MAX).max(1);
+    let every = steps(timeline).div_ceil(STEPS_MAX).max(1);
     let mean = |column: &Vec<f64>| -> Vec<f64> {
         column.chunks(every).map(|part| part.iter().sum::<f64>() / part.len() as f64).collect()
     };

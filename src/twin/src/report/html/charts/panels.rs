@@ -124,6 +124,9 @@ pub(super) fn render(page: &mut Markup, view: &View<'_>, shared: &Shared, policy
         let end = (drawn as f64 * width / ACROSS).min(1.0);
         shade(page, "gone", end, 1.0 - end, bottom);
     }
+    if let Some(end) = view.traffic_end() {
+        line_down(page, "traffic-end", end, 0.0, bottom);
+    }
     line_down(page, "cross", 0.0, 0.0, bottom);
 }
 

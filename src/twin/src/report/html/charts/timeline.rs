@@ -39,6 +39,9 @@ fn legend(page: &mut Markup, view: &View<'_>, shared: &Shared) {
             let words = format!("first {}, not scored", duration(view.report.unscored_s));
             key(page, "unscored", &words);
         }
+        if view.traffic_end().is_some() {
+            key_line(page, "traffic-end", "end of the traffic; what was held runs off");
+        }
     });
 }
 
