@@ -9,3 +9,4 @@ pub mod profiles;
 pub mod report;
 pub mod table;
 pub mod trace;
+pub mod tune;

@@ -2,7 +2,7 @@
 //! step-time model and the ways to charge the part that a step costs once.
 
 use forebay_core::engine::profile::{EngineProfile, StepTime};
-use forebay_core::fleet::{StartUp, Variant};
+use forebay_core::fleet::Variant;
 
 /// The hull of the step time is taken over steps of up to this many tokens. Beyond them every
 /// step-time curve is convex (all experts are touched), so its supports hold there too.
@@ -199,10 +199,9 @@ fn supports(step: &StepTime) -> Vec<(f64, f64)> {
     edges
 }
 
-/// The shortest start-up that is counted on, s: weights, compilation and warm-up (the image may
-/// be on the node already), [`START_UP_SIGMAS`] below the median.
+/// The shortest start-up that is counted on, s: [`START_UP_SIGMAS`] below the median.
 #[must_use]
 pub fn start_up_min(variant: &Variant) -> f64 {
-    let StartUp { weights, compile, warm_up, sigma, .. } = variant.start_up;
-    (weights + compile + warm_up).as_seconds() * (-START_UP_SIGMAS * sigma).exp()
+    let start_up = &variant.start_up;
+    start_up.median().as_seconds() * (-START_UP_SIGMAS * start_up.sigma).exp()
 }
