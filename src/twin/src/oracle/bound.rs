@@ -87,6 +87,11 @@ impl Bound {
         &self.load.requests
     }
 
+    /// The load that the bound is of.
+    pub(super) const fn load(&self) -> &Load {
+        &self.load
+    }
+
     /// Names of the tiers, in the order of [`Bound::requests`].
     #[must_use]
     pub fn tier_names(&self) -> &[String] {

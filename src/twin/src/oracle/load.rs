@@ -6,6 +6,7 @@ use forebay_core::ids::{FleetId, TierId};
 use forebay_core::time::{Span, Time};
 
 use super::account::Book;
+use super::needs::{Needs, PACE};
 use super::physics::{Need, Rates, start_up_min};
 use super::tariff::{Seller, Tariff};
 
@@ -99,6 +100,8 @@ pub(super) struct FleetLoad {
     /// Shortest start-up of any variant, s.
     pub(super) start_up_s: f64,
     pub(super) accounts: Vec<Account>,
+    /// What each variant would have to do if it served everything alone.
+    pub(super) needs: Vec<Needs>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +112,7 @@ struct Row {
     need: Need,
     near: Time,
     far: Time,
+    patient: bool,
 }
 
 /// All that the bound needs to know of a trace.
@@ -163,6 +167,7 @@ impl Load {
                 candidates,
                 start_up_s: if start_up_s.is_finite() { start_up_s } else { 0.0 },
                 accounts: Vec::new(),
+                needs: vec![Needs::default(); fleet.variants.len()],
             });
         }
         windows.sort_unstable();
@@ -223,7 +228,8 @@ impl Load {
                 }
             }
         };
-        let row = Row { fleet, tier, at, need, near, far };
+        let patient = matches!(slo, Slo::Completion { .. });
+        let row = Row { fleet, tier, at, need, near, far, patient };
         match &mut self.sample {
             Some(sample) => {
                 sample.push(row);
@@ -277,7 +283,18 @@ impl Load {
         };
         let (near, far) = (class(row.near), class(row.far));
         self.buckets = self.buckets.max(bucket(row.far).saturating_add(1));
+        let pace = row.need.gap_max_s.unwrap_or(0.0) * PACE * row.need.gaps;
+        let paced = bucket(row.at + Span::from_seconds(pace));
+        let patience = bucket(row.far) - arrived;
         let fleet = &mut self.fleets[row.fleet.index()];
+        for (seller, needs) in fleet.sellers.iter().zip(&mut fleet.needs) {
+            let Some(rates) = seller.rates() else { continue };
+            if row.patient {
+                needs.add_patient(seller.role, rates, &row.need, arrived, patience);
+            } else {
+                needs.add(seller.role, rates, &row.need, arrived, paced);
+            }
+        }
         for account in &mut fleet.accounts {
             let bill = account.tariff.bill(&fleet.sellers, fleet.split, &row.need);
             if let Some((near_usd, total_usd)) = bill {

@@ -80,9 +80,14 @@ mod account;
 pub mod bound;
 pub mod census;
 pub mod check;
+pub mod clairvoyant;
+#[cfg(test)]
+mod engine_tests;
 pub mod load;
+mod needs;
 pub mod physics;
 mod prices;
+pub mod schedule;
 mod tariff;
 #[cfg(test)]
 mod testing;

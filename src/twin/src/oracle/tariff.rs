@@ -12,9 +12,9 @@ pub(super) struct Seller {
     pub(super) role: Role,
     /// Cash per replica, USD per second; 0 where it is committed, hence sunk.
     cash_usd_s: f64,
-    replicas_min: f64,
+    pub(super) replicas_min: f64,
     /// No more replicas than this can ever exist.
-    replicas_max: f64,
+    pub(super) replicas_max: f64,
     rates: Option<Rates>,
     /// Least time for the sample's requests, s.
     sample_s: f64,
@@ -51,6 +51,16 @@ impl Seller {
             rates: None,
             sample_s: 0.0,
         })
+    }
+
+    /// How its work is bounded, once that is settled.
+    pub(super) const fn rates(&self) -> Option<&Rates> {
+        self.rates.as_ref()
+    }
+
+    /// What the sample's requests cost at least on this variant alone, USD.
+    pub(super) fn sample_usd(&self) -> f64 {
+        self.cash_usd_s * self.sample_s
     }
 
     /// Takes the candidate that asks most for the sample.

@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 
 use forebay_core::engine::profile::{EngineProfile, Limits, StepTime};
-use forebay_core::fleet::{CapacityType, World};
+use forebay_core::fleet::{CapacityType, Slo, World};
 use forebay_core::ids::{FleetId, TierId};
 use forebay_core::time::{Span, Time};
 use proptest::prelude::*;
 
 use super::bound::Bound;
 use super::check::{BoundBroken, check};
+use super::clairvoyant::{GateChoice, search};
 use super::load::{Load, LoadOptions};
 use super::physics::{Need, Rates};
+use super::schedule::{Headroom, Schedule};
 use super::testing::{compute_only, variant, world};
 use crate::report::{Run, TierSummary};
+use crate::tune::{Goal, Outcome};
 
 const MINUTE: Span = Span::from_secs(60);
 
@@ -211,14 +214,18 @@ proptest! {
     fn more_load_never_costs_less(
         counts in prop::collection::vec(0_u32..40, 3..20), factor in 2_u32..4,
     ) {
-        let world = one_variant(Span::from_secs(120));
+        let mut world = one_variant(Span::from_secs(120));
+        for slo in world.fleets[0].slos.iter_mut().flatten() {
+            let (Slo::Latency { percentile, .. } | Slo::Completion { percentile, .. }) = slo;
+            *percentile = 1.0;
+        }
         let more: Vec<u32> = counts.iter().map(|count| count * factor).collect();
         let (one, many) = (prompts(&world, 0, &counts), prompts(&world, 0, &more));
-        // The bound is homogeneous but for how far the game for the prices went.
+        // Nobody may miss, so the bound grows with the load but for how far the game went.
         let expected = one.cash_at(&[0, 0]).0 * f64::from(factor);
         let cash = many.cash_at(&[0, 0]).0;
         prop_assert!(cash >= one.cash_at(&[0, 0]).0);
-        prop_assert!((cash - expected).abs() <= 0.02 * expected, "{cash} {expected}");
+        prop_assert!((cash - expected).abs() <= 0.01 * expected, "{cash} {expected}");
         prop_assert!(one.cash_at(&[1, 0]).0 <= one.cash_at(&[0, 0]).0);
     }
 }
@@ -372,4 +379,51 @@ fn the_work_bound_is_tight_for_a_steady_full_batch() {
         })
         .fold(0.0, f64::max);
     assert!(best > 0.98 * happened.busy_s, "{best} of {}", happened.busy_s);
+}
+
+/// Replica-minutes of a schedule's first variant over an hour.
+fn replica_minutes(schedule: &Schedule) -> u32 {
+    let at = |minute: u64| {
+        let time = Time::ZERO + Span::from_secs(60 * minute);
+        schedule.steps.iter().rev().find(|(from, _)| *from <= time).map_or(0, |(_, all)| all[0])
+    };
+    (0..60).map(at).sum()
+}
+
+#[test]
+fn a_schedule_covers_the_need_ahead_of_time() {
+    let world = one_variant(Span::from_secs(120));
+    // One replica is busy for half an hour, then three.
+    let counts: Vec<u32> = [vec![60; 30], vec![180; 30]].concat();
+    let bound = prompts(&world, 0, &counts);
+    let plan =
+        |serve| Schedule::plan(&world, &bound, &Headroom { serve, prefill: serve, defer: false });
+    // Start-up of two minutes and a bucket: the step up is asked for at minute 27.
+    let steps = plan(1.0).steps;
+    assert_eq!(steps[0], (Time::ZERO, vec![1]));
+    assert_eq!(steps[1], (Time::ZERO + Span::from_secs(27 * 60), vec![3]));
+    assert_eq!(plan(0.5).steps[1].1, vec![6]);
+}
+
+#[test]
+fn the_search_finds_the_headroom_that_just_attains() {
+    let world = one_variant(Span::from_secs(120));
+    let bound = prompts(&world, 0, &[600; 60]);
+    let goal = Goal { attainment: BTreeMap::from([("interactive".to_owned(), 0.99)]) };
+    let gates = ["careless", "careful"].map(|name| GateChoice { name: name.into(), defers: false });
+    // Ten replicas are busy; the careless gate needs fifteen to attain, the careful one twelve.
+    let evaluate = |gate: &GateChoice, schedule: &std::sync::Arc<Schedule>| {
+        let replicas = replica_minutes(schedule) / 60;
+        let needed = if gate.name == "careless" { 15 } else { 12 };
+        let attained = if replicas >= needed { 0.995 } else { 0.9 };
+        let attainment = BTreeMap::from([("interactive".to_owned(), attained)]);
+        Outcome { cost_usd: f64::from(replicas), attainment }
+    };
+    let found = search(&world, &bound, &goal, &gates, (24, 2), evaluate).unwrap();
+    assert_eq!((found.gate, found.outcome.cost_usd.round() as u32), (1, 12));
+    let never = |gate: &GateChoice, schedule: &std::sync::Arc<Schedule>| Outcome {
+        attainment: BTreeMap::from([("interactive".to_owned(), 0.5)]),
+        ..evaluate(gate, schedule)
+    };
+    assert_eq!(search(&world, &bound, &goal, &gates, (24, 2), never), None);
 }

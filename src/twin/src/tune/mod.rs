@@ -22,9 +22,10 @@ pub use frontier::Frontier;
 
 use crate::policy::{PolicySpec, Tunable};
 use knob::Knob;
+pub(crate) use pool::run as side_by_side;
 
 /// Runs that are decided on together. More would use more threads, fewer would decide better.
-pub(crate) const BATCH: usize = 8;
+const BATCH: usize = 8;
 
 /// What one run was worth.
 #[derive(Clone, Debug, Default, PartialEq)]
