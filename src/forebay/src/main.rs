@@ -2,4 +2,30 @@
 
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod cli;
+mod fidelity;
+mod inputs;
+mod output;
+mod profiles;
+mod simulate;
+mod tune;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let result = match cli::Cli::parse().command {
+        cli::Command::Simulate(arguments) => simulate::run(&arguments),
+        cli::Command::Tune(arguments) => tune::run(&arguments),
+        cli::Command::Fidelity(arguments) => fidelity::run(&arguments),
+        cli::Command::Profiles(arguments) => profiles::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

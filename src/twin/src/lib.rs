@@ -2,11 +2,13 @@
 
 #![forbid(unsafe_code)]
 
+pub mod experiment;
 pub mod gates;
 pub mod oracle;
 pub mod policy;
 pub mod profiles;
 pub mod report;
 pub mod table;
+pub mod sim;
 pub mod trace;
 pub mod tune;

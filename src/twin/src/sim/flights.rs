@@ -27,8 +27,12 @@ pub(super) struct Flight {
     pub(super) id: RequestId,
     pub(super) fleet: FleetId,
     pub(super) tier: TierId,
+    /// Place in the scenario's shares: what its client is like.
+    pub(super) share: usize,
     /// Tenant, hashed.
     pub(super) flow: u64,
+    /// What the tenant may have, relative to others.
+    pub(super) weight: f64,
     pub(super) prompt_tokens: u32,
     pub(super) output_tokens: u32,
     pub(super) prefix: Option<Prefix>,
@@ -46,6 +50,8 @@ pub(super) struct Flight {
     pub(super) scored: bool,
     /// Step of the timeline in which it arrived.
     pub(super) timeline_step: u32,
+    /// Whether a queue worker pulls it.
+    pub(super) pulled: bool,
 }
 
 /// Slots of requests on their way. A [`RequestId`] carries its slot in the low half and a count
@@ -137,6 +143,7 @@ mod tests {
             fleet: FleetId(0),
             tier: TierId(0),
             flow: 0,
+            weight: 1.0,
             prompt_tokens: 1,
             output_tokens: 1,
             prefix: None,
@@ -148,6 +155,8 @@ mod tests {
             attempt: 0,
             scored: true,
             timeline_step: 0,
+            pulled: false,
+            share: 0,
         }
     }
 

@@ -1,0 +1,132 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Keeps fleets of LLM inference engines at their service-level objectives for the least money.
+#[derive(Debug, Parser)]
+#[command(name = "forebay", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Replay traffic against scaling policies: what each costs and how many requests miss.
+    ///
+    /// Without arguments: a built-in day on a built-in fleet, all policies at their defaults.
+    Simulate(SimulateArguments),
+    /// Search a policy's tunables for the least cost that keeps every tier's SLO.
+    Tune(TuneArguments),
+    /// Compare the simulated engines with measured serving runs.
+    Fidelity(FidelityArguments),
+    /// Generate the engine profiles from published kernel measurements.
+    Profiles(ProfilesArguments),
+}
+
+/// The fleet and its traffic.
+#[derive(Args, Debug)]
+pub(crate) struct InputArguments {
+    /// Manifests (YAML): InferenceFleet, TrafficPolicy, AcceleratorClass, EngineProfile, Scenario.
+    /// Repeat it for several files; a name without a path means a built-in fleet.
+    #[arg(long, value_name = "FILE", default_value = "chat-8b")]
+    pub(crate) fleet: Vec<String>,
+
+    /// Scenario: how traffic is shared out to tiers and tenants, and which faults happen. A name
+    /// in the files or built in, or a file.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) scenario: Option<String>,
+
+    /// Traffic: an Azure or BurstGPT CSV, a Mooncake JSONL, a ServeGen folder, a generator YAML,
+    /// `prometheus:URL`, or `builtin:day`.
+    #[arg(long, value_name = "PATH", default_value = "builtin:day")]
+    pub(crate) trace: String,
+
+    /// Part of the traffic to replay, as `0h..24h` or `30m..2h`.
+    #[arg(long, value_name = "FROM..TO")]
+    pub(crate) window: Option<String>,
+
+    /// Multiply the rate of arrivals.
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub(crate) rate_scale: f64,
+
+    /// Seed of every random draw.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// Runs at the same time; 0 = one for each core.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) threads: usize,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SimulateArguments {
+    #[command(flatten)]
+    pub(crate) input: InputArguments,
+
+    /// Policy as `name[:key=value,...]` or `exec:COMMAND`; repeat it to compare several.
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) policy: Vec<String>,
+
+    /// Leave the oracles out (the lower bound and the best plan with the future known).
+    #[arg(long)]
+    pub(crate) no_oracle: bool,
+
+    /// Write the report as JSON to a file, or to stdout with `-`.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Write the report as one self-contained page.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TuneArguments {
+    #[command(flatten)]
+    pub(crate) input: InputArguments,
+
+    /// Policy whose tunables are searched; those given in the SPEC stay as they are.
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) policy: String,
+
+    /// Share of requests that must attain in every tier.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.99)]
+    pub(crate) attainment: f64,
+
+    /// Runs to spend.
+    #[arg(long, value_name = "RUNS", default_value_t = 40)]
+    pub(crate) budget: u32,
+
+    /// Print the HPA or ScaledObject to apply instead of the frontier.
+    #[arg(long)]
+    pub(crate) yaml: bool,
+
+    /// Write the search as JSON to a file, or to stdout with `-`.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct FidelityArguments {
+    /// Measured serving runs (CSV with the columns of `measured_serving_ttft_tpot.csv`).
+    #[arg(long, value_name = "CSV")]
+    pub(crate) measured: PathBuf,
+
+    /// Write the comparison as JSON to a file, or to stdout with `-`.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ProfilesArguments {
+    /// Folder with the published tables.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+
+    /// Folder to write to, one file for each model.
+    #[arg(long, value_name = "DIR", default_value = "policies/profiles")]
+    pub(crate) out: PathBuf,
+}

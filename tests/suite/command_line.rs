@@ -1,0 +1,101 @@
+//! The binary as its users run it.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn forebay(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_forebay"))
+        .args(arguments)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .output()
+        .expect("the binary runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A short window of the built-in day, as JSON.
+fn simulate(more: &[&str]) -> Value {
+    let mut arguments =
+        vec!["simulate", "--window", "0h..1h", "--rate-scale", "0.2", "--json", "-"];
+    arguments.extend(more);
+    let output = forebay(&arguments);
+    assert!(output.status.success(), "{}", stderr(&output));
+    serde_json::from_str(&stdout(&output)).unwrap()
+}
+
+fn without_wall_clock(mut report: Value) -> Value {
+    for run in report["runs"].as_array_mut().unwrap() {
+        for field in ["wall_seconds", "requests_per_wall_second"] {
+            run.as_object_mut().unwrap().remove(field).expect("the field is there");
+        }
+    }
+    report.as_object_mut().unwrap().remove("command");
+    report
+}
+
+#[test]
+fn a_report_is_the_same_on_any_number_of_threads() {
+    let policies = ["--no-oracle", "--policy", "static", "--policy", "hpa", "--policy", "forebay"];
+    let on = |threads| {
+        let mut arguments = vec!["--threads", threads];
+        arguments.extend(policies);
+        without_wall_clock(simulate(&arguments))
+    };
+    assert_eq!(on("1"), on("3"));
+}
+
+#[test]
+fn every_policy_reports_every_request_once_and_none_beats_the_bound() {
+    let report = simulate(&[]);
+    assert_eq!(report["schema"], "forebay.report/v1");
+    let bound = report["oracle"]["lower_bound_cost_usd"].as_f64().unwrap();
+    assert!(bound > 0.0);
+    let runs = report["runs"].as_array().unwrap();
+    assert!(runs.len() >= 8, "all policies run by default");
+    let scored = |run: &Value| -> u64 {
+        let tiers = run["tiers"].as_object().unwrap().values();
+        tiers.map(|tier| tier["requests"].as_u64().unwrap()).sum()
+    };
+    for run in runs {
+        assert_eq!(scored(run), scored(&runs[0]), "{}: same traffic for all", run["policy"]);
+        assert!(run["cost_usd"].as_f64().unwrap() > 0.0);
+    }
+}
+
+#[test]
+fn wrong_input_says_what_where_and_how_to_mend_it() {
+    let said = |arguments: &[&str]| {
+        let output = forebay(arguments);
+        assert!(!output.status.success());
+        stderr(&output)
+    };
+    let unknown = said(&["simulate", "--policy", "hpaa"]);
+    assert!(unknown.contains("did you mean `hpa`"), "{unknown}");
+    let key = said(&["simulate", "--policy", "hpa:targt=3"]);
+    assert!(key.contains("targt") && key.contains("target"), "{key}");
+    let fleet = said(&["simulate", "--fleet", "chat-9b"]);
+    assert!(fleet.contains("chat-8b"), "{fleet}");
+    let trace = said(&["simulate", "--trace", "no/such/trace.csv"]);
+    assert!(trace.contains("no/such/trace.csv"), "{trace}");
+    let window = said(&["simulate", "--window", "5h..2h"]);
+    assert!(window.contains("--window"), "{window}");
+}
+
+#[test]
+fn a_policy_that_dies_is_reported_with_what_was_measured() {
+    let output = forebay(&[
+        "simulate", "--window", "0h..1h", "--rate-scale", "0.2", "--no-oracle", "--json", "-",
+        "--policy", "exec:false",
+    ]);
+    assert!(!output.status.success());
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert!(report["runs"][0]["aborted"].as_str().is_some(), "{report}");
+    assert!(report["runs"][0]["cost_usd"].as_f64().unwrap() > 0.0);
+}
