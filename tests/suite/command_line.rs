@@ -91,8 +91,16 @@ fn wrong_input_says_what_where_and_how_to_mend_it() {
 #[test]
 fn a_policy_that_dies_is_reported_with_what_was_measured() {
     let output = forebay(&[
-        "simulate", "--window", "0h..1h", "--rate-scale", "0.2", "--no-oracle", "--json", "-",
-        "--policy", "exec:false",
+        "simulate",
+        "--window",
+        "0h..1h",
+        "--rate-scale",
+        "0.2",
+        "--no-oracle",
+        "--json",
+        "-",
+        "--policy",
+        "exec:false",
     ]);
     assert!(!output.status.success());
     let report: Value = serde_json::from_str(&stdout(&output)).unwrap();

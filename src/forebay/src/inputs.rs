@@ -15,9 +15,6 @@ use crate::cli::InputArguments;
 /// Scenario in force when neither the command line nor the files name one.
 const DEFAULT_SCENARIO: &str = "constant-15";
 
-/// Prefix of a trace that is rebuilt from a Prometheus.
-const PROMETHEUS: &str = "prometheus:";
-
 /// Everything that a run needs except its policy.
 pub(crate) struct Inputs {
     pub(crate) world: World,
@@ -39,13 +36,8 @@ impl Inputs {
             .map(parse_window)
             .transpose()
             .map_err(|what| anyhow!("--window: {what}"))?;
-        let options =
-            Options { window, rate_scale: arguments.rate_scale, seed: arguments.seed };
-        let trace = if let Some(url) = arguments.trace.strip_prefix(PROMETHEUS) {
-            crate::prometheus::open(url, &options)?
-        } else {
-            trace::open(&arguments.trace, &options)?
-        };
+        let options = Options { window, rate_scale: arguments.rate_scale, seed: arguments.seed };
+        let trace = trace::open(&arguments.trace, &options)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = if arguments.threads == 0 { cores } else { arguments.threads };
         let start = window.map_or(Span::ZERO, |(from, _)| Span(from.0));
@@ -111,5 +103,5 @@ fn read_source(fleet: &str) -> Result<Source> {
 
 /// All problems, each with its place, as one error.
 fn explained(errors: manifest::Errors) -> anyhow::Error {
-    anyhow!("{}", errors.render())
+    anyhow!("{}", errors)
 }

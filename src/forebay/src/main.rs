@@ -3,12 +3,10 @@
 #![forbid(unsafe_code)]
 
 mod cli;
-mod fidelity;
 mod inputs;
 mod output;
 mod profiles;
 mod simulate;
-mod tune;
 
 use std::process::ExitCode;
 
@@ -17,8 +15,6 @@ use clap::Parser;
 fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {
         cli::Command::Simulate(arguments) => simulate::run(&arguments),
-        cli::Command::Tune(arguments) => tune::run(&arguments),
-        cli::Command::Fidelity(arguments) => fidelity::run(&arguments),
         cli::Command::Profiles(arguments) => profiles::run(&arguments),
     };
     match result {

@@ -13,11 +13,7 @@ const WIDTH_DEFAULT: usize = 120;
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let mut text = serde_json::to_string_pretty(value).context("cannot write JSON")?;
     text.push('\n');
-    if path == Path::new("-") {
-        print(&text)
-    } else {
-        write_file(path, &text)
-    }
+    if path == Path::new("-") { print(&text) } else { write_file(path, &text) }
 }
 
 /// Writes a text file.

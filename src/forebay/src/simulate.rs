@@ -7,6 +7,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use forebay_core::fleet::{CapacityType, Slo, World};
 use forebay_core::time::Span;
+use forebay_twin::experiment::Experiment;
+use forebay_twin::oracle::check;
 use forebay_twin::policy::{self, PolicySpec};
 use forebay_twin::report::{
     self, Objective, OracleSummary, Report, Run, SCHEMA, TierTarget, TraceSummary,
@@ -34,9 +36,7 @@ pub(crate) fn run(arguments: &SimulateArguments) -> Result<()> {
         let said = match result {
             Ok(finished) => format!(
                 "{} requests in {:.1} s ({:.0}/s)",
-                finished.requests,
-                finished.run.wall_seconds,
-                finished.run.requests_per_wall_second
+                finished.requests, finished.run.wall_seconds, finished.run.requests_per_wall_second
             ),
             Err(error) => format!("{error}"),
         };
@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &SimulateArguments) -> Result<()> {
     let oracle = if arguments.no_oracle {
         OracleSummary::default()
     } else {
-        crate::oracle::ask(&inputs, &runs)?
+        ask_oracle(&experiment, &specs, &runs)?
     };
     eprintln!("{} runs in {:.1} s", runs.len(), begun.elapsed().as_secs_f64());
     let report = assemble(&inputs, requests, oracle, runs);
@@ -83,6 +83,19 @@ fn specs(given: &[String]) -> Result<Vec<PolicySpec>> {
         .into_iter()
         .map(|text| PolicySpec::parse(text).with_context(|| format!("--policy {text}")))
         .collect()
+}
+
+/// The lower bound, against which every run is held.
+fn ask_oracle(
+    experiment: &Experiment<'_>,
+    specs: &[PolicySpec],
+    runs: &[Run],
+) -> Result<OracleSummary> {
+    let bound = experiment.bound(specs)?;
+    for run in runs {
+        check::check(run, &bound)?;
+    }
+    Ok(OracleSummary { lower_bound_cost_usd: Some(bound.cost().0), clairvoyant_cost_usd: None })
 }
 
 fn assemble(inputs: &Inputs, requests: u64, oracle: OracleSummary, runs: Vec<Run>) -> Report {

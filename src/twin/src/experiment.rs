@@ -7,12 +7,16 @@ use std::time::Instant;
 use forebay_core::fleet::World;
 use forebay_core::ids::FleetId;
 use forebay_core::scenario::ScenarioPlan;
-use forebay_core::time::Span;
+use forebay_core::time::{Span, Time};
 
 use crate::gates::{self, GateSpecError};
+use crate::oracle::bound::Bound;
+use crate::oracle::census::Census;
+use crate::oracle::check::BoundBroken;
+use crate::oracle::load::{self, Load, LoadOptions, OracleError};
 use crate::policy::{self, PolicySpec, SpecError};
 use crate::report::Run;
-use crate::sim::{self, Setup, SimulationError};
+use crate::sim::{self, Setup, SimulationError, Traffic};
 use crate::trace::{Trace, TraceError};
 
 /// What all policies of a comparison have in common.
@@ -55,6 +59,12 @@ pub enum ExperimentError {
         /// Why.
         source: SimulationError,
     },
+    /// The bound could not be computed.
+    #[error(transparent)]
+    Oracle(#[from] OracleError),
+    /// A run was cheaper than anything can be.
+    #[error(transparent)]
+    BoundBroken(#[from] BoundBroken),
 }
 
 /// One policy's run with what only the driver needs.
@@ -123,6 +133,56 @@ impl Experiment<'_> {
                 ..measured.run
             },
         })
+    }
+
+    /// The least that any of these policies' worlds could cost on this traffic.
+    ///
+    /// # Errors
+    /// A SPEC is wrong, the trace cannot be read, or a variant has no price.
+    pub fn bound(&self, specs: &[PolicySpec]) -> Result<Bound, ExperimentError> {
+        let worlds = specs
+            .iter()
+            .map(|spec| {
+                let mut world = self.world.clone();
+                spec.apply(&mut world).map(|()| world)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let world = load::envelope(self.world, &worlds);
+        let scored_from = Time::ZERO + self.scenario.unscored;
+        let mut options = LoadOptions::new(scored_from, self.duration);
+        options.minimums_held = self.scenario.faults.is_empty();
+        let mut load = Load::new(&world, options)?;
+        let census = self.census()?;
+        let mut traffic = Traffic::new(self.trace.stream()?, self.scenario, self.seed);
+        let piece_tokens = traffic.piece_tokens();
+        while let Some(incoming) = traffic.next_arrival()? {
+            let share = &self.scenario.shares[incoming.share];
+            let shared = incoming
+                .prefix
+                .as_ref()
+                .map_or(0, |ids| census.shared_tokens(ids, piece_tokens, incoming.prompt_tokens));
+            load.add(
+                share.fleet,
+                share.tier,
+                Time::from_picos(incoming.at),
+                incoming.prompt_tokens,
+                incoming.output_tokens,
+                shared,
+            );
+        }
+        Ok(Bound::of(load))
+    }
+
+    /// Which pieces of prompts several requests carry; nothing to read without identities.
+    fn census(&self) -> Result<Census, ExperimentError> {
+        let mut census = Census::default();
+        let mut traffic = Traffic::new(self.trace.stream()?, self.scenario, self.seed);
+        if traffic.piece_tokens() > 0 {
+            while let Some(incoming) = traffic.next_arrival()? {
+                census.count(incoming.prefix.as_deref().unwrap_or_default());
+            }
+        }
+        Ok(census)
     }
 
     /// Runs several policies on up to `threads` threads; results in the order of `specs`, the

@@ -8,7 +8,7 @@ pub mod oracle;
 pub mod policy;
 pub mod profiles;
 pub mod report;
-pub mod table;
 pub mod sim;
+pub mod table;
 pub mod trace;
 pub mod tune;

@@ -71,7 +71,12 @@ impl Faults {
     }
 
     /// What a scrape of an endpoint meets now.
-    pub(super) fn scrape(&self, now: Picos, variant: VariantId, endpoint: EndpointId) -> ScrapeLuck {
+    pub(super) fn scrape(
+        &self,
+        now: Picos,
+        variant: VariantId,
+        endpoint: EndpointId,
+    ) -> ScrapeLuck {
         let mut luck = ScrapeLuck::Read;
         for (index, kind) in self.in_force(now).enumerate() {
             match kind {

@@ -24,14 +24,8 @@ impl Simulation<'_> {
         for _ in 0..self.world.variants[variant.index()].replicas_initial {
             let endpoint = self.new_replica(variant);
             let need = self.need(variant);
-            let node = self.nodes.place(
-                0,
-                need,
-                true,
-                self.world,
-                &mut self.meter,
-                &mut self.calendar,
-            );
+            let node =
+                self.nodes.place(0, need, true, self.world, &mut self.meter, &mut self.calendar);
             self.replicas[endpoint.index()].node = node;
             if node.is_some() {
                 self.replicas[endpoint.index()].state = State::Starting;

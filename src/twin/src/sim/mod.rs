@@ -167,9 +167,11 @@ impl<'a> Simulation<'a> {
     fn new(setup: Setup<'a>) -> Result<Self, SimulationError> {
         let Setup { world, scenario, source, duration, planner, gates, seed } = setup;
         check(world, scenario, duration, gates.len())?;
-        let scores = Scores::new(world.tiers.len(), world.fleets.len()).map_err(|error| SimulationError::Setup {
-            what: format!("latency histograms: {error}"),
-            hint: "report this as a bug".into(),
+        let scores = Scores::new(world.tiers.len(), world.fleets.len()).map_err(|error| {
+            SimulationError::Setup {
+                what: format!("latency histograms: {error}"),
+                hint: "report this as a bug".into(),
+            }
         })?;
         let physics = world
             .variants
@@ -396,7 +398,10 @@ impl<'a> Simulation<'a> {
         variant_name(self.world, variant)
     }
 
-    fn replica_summaries(&self, scored_s: f64) -> std::collections::BTreeMap<String, ReplicaSummary> {
+    fn replica_summaries(
+        &self,
+        scored_s: f64,
+    ) -> std::collections::BTreeMap<String, ReplicaSummary> {
         self.replica_log
             .iter()
             .enumerate()

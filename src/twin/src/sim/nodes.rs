@@ -166,7 +166,13 @@ impl Nodes {
     }
 
     /// The removal delay of an empty node is over.
-    pub(super) fn idle_over(&mut self, now: Picos, node: u32, turn: u32, meter: &mut Meter) -> bool {
+    pub(super) fn idle_over(
+        &mut self,
+        now: Picos,
+        node: u32,
+        turn: u32,
+        meter: &mut Meter,
+    ) -> bool {
         let entry = &self.nodes[node as usize];
         let void = entry.gone || entry.turn != turn || entry.free < entry.size;
         if !void {

@@ -45,7 +45,12 @@ pub(super) struct Replica {
 }
 
 impl Replica {
-    pub(super) const fn new(endpoint: EndpointId, variant: VariantId, nth: u32, asked_at: Picos) -> Self {
+    pub(super) const fn new(
+        endpoint: EndpointId,
+        variant: VariantId,
+        nth: u32,
+        asked_at: Picos,
+    ) -> Self {
         Self {
             endpoint,
             variant,

@@ -147,7 +147,8 @@ impl Simulation<'_> {
             self.break_off(id);
             return;
         }
-        let overhead = self.overhead(endpoint) + prefill.map_or(0, |prefill| self.overhead(prefill));
+        let overhead =
+            self.overhead(endpoint) + prefill.map_or(0, |prefill| self.overhead(prefill));
         let place = match prefill {
             Some(prefill) => Place::Prefill { prefill, decode: endpoint },
             None => Place::Engine { endpoint },

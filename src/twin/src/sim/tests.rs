@@ -384,15 +384,13 @@ fn prefill_and_decode_apart_serve_through_a_transfer() {
 #[test]
 fn losing_either_side_of_a_pair_gives_every_request_one_outcome() {
     for class in [Role::Prefill, Role::Decode] {
-        let mut variants =
-            vec![variant("p", Role::Prefill, 2), variant("d", Role::Decode, 2)];
+        let mut variants = vec![variant("p", Role::Prefill, 2), variant("d", Role::Decode, 2)];
         let lost = variants.iter().position(|entry| entry.role == class).unwrap();
         variants[lost].accelerator = AcceleratorId(1);
         let mut world = world(variants);
-        world.accelerators.push(AcceleratorClass {
-            name: "other".into(),
-            ..world.accelerators[0].clone()
-        });
+        world
+            .accelerators
+            .push(AcceleratorClass { name: "other".into(), ..world.accelerators[0].clone() });
         let mut scenario = scenario();
         let kind = FaultKind::NodeLoss { accelerator: Some(AcceleratorId(1)), nodes: 1 };
         scenario.faults = vec![Fault { from: at(60), to: at(60), kind }];
@@ -426,14 +424,10 @@ fn blackouts_age_what_is_known_and_nan_is_passed_on() {
 #[test]
 fn deferrable_work_waits_in_its_client_until_its_deadline() {
     let world = world(vec![variant("l40s", Role::Both, 1)]);
-    for client in
-        [Client::Ticket { retry: Span::from_secs(20) }, Client::Pull { concurrency: 8 }]
-    {
+    for client in [Client::Ticket { retry: Span::from_secs(20) }, Client::Pull { concurrency: 8 }] {
         let mut scenario = scenario();
-        scenario.shares = vec![
-            share(0, Shape::Constant, Client::Held),
-            share(1, Shape::HourlyDump, client),
-        ];
+        scenario.shares =
+            vec![share(0, Shape::Constant, Client::Held), share(1, Shape::HourlyDump, client)];
         let measured = simulate(&world, &scenario, Script::default(), 20 * MINUTE);
         let batch = &measured.run.tiers["batch"];
         assert!(batch.requests > 500, "{}", batch.requests);

@@ -123,11 +123,7 @@ impl TimelineRecorder {
             arrivals: vec![Vec::new(); world.tiers.len()],
             cost_before: 0.0,
             replica_seconds: vec![0.0; world.variants.len()],
-            accelerator_names: world
-                .accelerators
-                .iter()
-                .map(|class| class.name.clone())
-                .collect(),
+            accelerator_names: world.accelerators.iter().map(|class| class.name.clone()).collect(),
         }
     }
 

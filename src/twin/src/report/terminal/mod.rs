@@ -139,7 +139,12 @@ fn push_parameters(text: &mut String, report: &Report, width: usize, style: Styl
         if run.parameters.is_empty() {
             continue;
         }
-        let pairs = run.parameters.iter().map(|(key, value)| format!("{key}={}", printable(value)));
+        // A gate's own tunables are many and mostly at their defaults: only those that were asked
+        // for; JSON and page have them all.
+        let shown = run.parameters.iter().filter(|(key, _)| {
+            !key.starts_with("gate.") || run.policy.contains(&format!("{key}="))
+        });
+        let pairs = shown.map(|(key, value)| format!("{key}={}", printable(value)));
         let line = format!("  {}: {}", labels[index], pairs.collect::<Vec<_>>().join(" "));
         push_wrapped(text, &line, width, indent, |line| style.dim(line));
     }
