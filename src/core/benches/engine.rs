@@ -1,7 +1,6 @@
 //! Requests per second that one core simulates of one busy engine.
 //!
 //! `cargo bench -p forebay-core --bench engine`
-#![expect(missing_docs, reason = "criterion generates a function without documentation")]
 
 use std::sync::Arc;
 
