@@ -18,6 +18,7 @@ use forebay_core::ids::{FleetId, VariantId};
 use super::error::{SpecError, did_you_mean};
 use super::group::Group;
 use super::keys::Keys;
+use super::objects::Object;
 
 /// What the common keys say, resolved against a world.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,6 +115,36 @@ impl Common {
         }
     }
 
+    /// The pool that a scaling object scales: the variant that its annotation names, the one
+    /// that its target is called as, or the only pool there is.
+    pub(crate) fn group_of(&self, object: &Object, world: &World) -> Result<Group, String> {
+        let named = object.variant.as_deref().unwrap_or(&object.target);
+        let found = find_variants(world, named).ok();
+        let mut group = match found.as_deref() {
+            Some([id]) => {
+                let holds = |group: &&Group| group.variants.contains(id);
+                let group = self.groups.iter().find(holds);
+                let group = group.ok_or(format!("variant {named} is not in use"))?;
+                // An object that names the first of a pool means the pool.
+                let variants =
+                    if group.first() == *id { group.variants.clone() } else { vec![*id] };
+                Group { variants, ..group.clone() }
+            }
+            _ => match self.groups.as_slice() {
+                [only] => only.clone(),
+                _ => {
+                    let names = self.groups.iter().map(|group| group.name(world));
+                    let names = names.collect::<Vec<_>>().join(", ");
+                    let Object { name, target, .. } = object;
+                    return Err(format!("{name}: which of {names} is its target `{target}`?"));
+                }
+            },
+        };
+        group.min = object.settings.min.unwrap_or(group.min);
+        group.max = object.settings.max.unwrap_or(group.max);
+        Ok(group)
+    }
+
     /// Changes the world as the keys say.
     pub(crate) fn apply(&self, world: &mut World) {
         for variant in &mut world.variants {
@@ -132,25 +163,36 @@ impl Common {
     }
 
     fn apply_bounds(&self, group: &Group, world: &mut World) {
-        if let Some(max) = self.max {
-            let alone = group.variants.len() == 1;
-            for id in &group.variants {
-                let variant = &mut world.variants[id.index()];
-                variant.replicas_max = if alone { max } else { variant.replicas_max.min(max) };
-                variant.replicas_min = variant.replicas_min.min(variant.replicas_max);
-            }
-        }
-        if let Some(min) = self.min {
-            hand_out(group, world, min, |variant| &mut variant.replicas_min);
-        }
-        if let Some(initial) = self.initial {
-            hand_out(group, world, initial, |variant| &mut variant.replicas_initial);
-        }
+        apply_bounds(group, world, self.min, self.max, self.initial);
+    }
+}
+
+/// Sets the bounds and the start of a pool's variants.
+pub(crate) fn apply_bounds(
+    group: &Group,
+    world: &mut World,
+    min: Option<u32>,
+    max: Option<u32>,
+    initial: Option<u32>,
+) {
+    if let Some(max) = max {
+        let alone = group.variants.len() == 1;
         for id in &group.variants {
             let variant = &mut world.variants[id.index()];
-            variant.replicas_initial =
-                variant.replicas_initial.clamp(variant.replicas_min, variant.replicas_max);
+            variant.replicas_max = if alone { max } else { variant.replicas_max.min(max) };
+            variant.replicas_min = variant.replicas_min.min(variant.replicas_max);
         }
+    }
+    if let Some(min) = min {
+        hand_out(group, world, min, |variant| &mut variant.replicas_min);
+    }
+    if let Some(initial) = initial {
+        hand_out(group, world, initial, |variant| &mut variant.replicas_initial);
+    }
+    for id in &group.variants {
+        let variant = &mut world.variants[id.index()];
+        variant.replicas_initial =
+            variant.replicas_initial.clamp(variant.replicas_min, variant.replicas_max);
     }
 }
 

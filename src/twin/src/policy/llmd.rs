@@ -19,11 +19,32 @@ use super::hpa::settings::{MetricTarget, Settings};
 use super::keys::Keys;
 use super::pools::{Scaler, Scope, Want};
 use super::query::{Operator, Query};
-use super::registry::role_prefix;
+use super::registry::{Autoscaled, role_prefix};
 use super::series::Series;
 
-/// One scaler per pool; every one of them polls each 15 s.
-pub(crate) fn read(
+/// Queue, saturation and tokens: a ScaledObject per pool that polls each 15 s.
+pub(crate) fn read_autoscalers(
+    keys: &mut Keys<'_>,
+    common: &Common,
+    world: &World,
+) -> Result<Vec<Autoscaled>, SpecError> {
+    let mut pools = Vec::new();
+    for group in &common.groups {
+        keys.set_role(role_prefix(group.role));
+        let keda = read_keda(keys)?;
+        let settings = match keys.spec().name() {
+            "llmd-queue" => queue(keys)?,
+            "llmd-saturation" => saturation(keys)?,
+            _ => tokens(keys, group, &world.variants[group.first().index()].profile)?,
+        };
+        pools.push((group.clone(), settings, Some(keda)));
+    }
+    keys.set_role(None);
+    Ok(pools)
+}
+
+/// The control law on latency, per pool.
+pub(crate) fn read_slo(
     keys: &mut Keys<'_>,
     common: &Common,
     world: &World,
@@ -32,16 +53,7 @@ pub(crate) fn read(
     for (index, group) in common.groups.iter().enumerate() {
         keys.set_role(role_prefix(group.role));
         let keda = read_keda(keys)?;
-        let scaler: Box<dyn Scaler> = match keys.spec().name() {
-            "llmd-queue" => Box::new(Autoscaler::new(index, queue(keys)?, Some(keda))),
-            "llmd-saturation" => Box::new(Autoscaler::new(index, saturation(keys)?, Some(keda))),
-            "llmd-tokens" => {
-                let settings = tokens(keys, group, &world.variants[group.first().index()].profile)?;
-                Box::new(Autoscaler::new(index, settings, Some(keda)))
-            }
-            _ => Box::new(SloScaler::read(keys, index, group, world, keda)?),
-        };
-        scalers.push(scaler);
+        scalers.push(Box::new(SloScaler::read(keys, index, group, world, keda)?));
     }
     keys.set_role(None);
     Ok(scalers)

@@ -19,6 +19,7 @@ mod hpa;
 mod keys;
 mod llmd;
 mod metric;
+mod objects;
 mod pools;
 mod query;
 mod registry;
@@ -30,6 +31,7 @@ mod tunables;
 mod wva;
 
 pub use error::SpecError;
+pub use objects::to_yaml;
 pub use registry::{NAMES, build};
 pub use spec::PolicySpec;
 pub use tunables::{Scale, Tunable, tunables};

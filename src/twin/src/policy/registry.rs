@@ -11,8 +11,10 @@ use super::autoscaler::{Autoscaler, Keda};
 use super::common::Common;
 use super::error::SpecError;
 use super::fixed::Fixed;
+use super::group::Group;
 use super::hpa::settings::Settings;
 use super::keys::Keys;
+use super::objects;
 use super::pools::{Pools, Scaler};
 use super::spec::PolicySpec;
 
@@ -45,7 +47,7 @@ pub(crate) fn prepare(
     world: &World,
 ) -> Result<(Box<dyn Planner + Send>, BTreeMap<String, String>), SpecError> {
     let mut keys = Keys::new(spec);
-    let common = Common::read(&mut keys, world)?;
+    let mut common = Common::read(&mut keys, world)?;
     let scalers = match spec.name() {
         "exec" => {
             let planner = super::exec::Exec::read(&mut keys)?;
@@ -55,25 +57,85 @@ pub(crate) fn prepare(
             let planner = WorkPlanner::new(read_forebay(&mut keys, &common)?);
             return Ok((Box::new(planner), keys.finish()?));
         }
-        "hpa" | "keda" => read_autoscalers(&mut keys, &common)?,
+        "hpa" | "keda" | "llmd-queue" | "llmd-saturation" | "llmd-tokens" => {
+            let pools = match spec.name() {
+                "hpa" | "keda" => read_autoscalers(&mut keys, &common, world)?,
+                _ => super::llmd::read_autoscalers(&mut keys, &common, world)?,
+            };
+            common.groups.clear();
+            let mut scalers: Vec<Box<dyn Scaler>> = Vec::new();
+            for (index, (group, settings, keda)) in pools.into_iter().enumerate() {
+                common.groups.push(group);
+                scalers.push(Box::new(Autoscaler::new(index, settings, keda)));
+            }
+            scalers
+        }
         "dynamo" => super::dynamo::read(&mut keys, &common, world)?,
         "wva" => super::wva::read(&mut keys, &common)?,
-        name if name.starts_with("llmd-") => super::llmd::read(&mut keys, &common, world)?,
+        "llmd-slo" => super::llmd::read_slo(&mut keys, &common, world)?,
         _ => Fixed::read(&mut keys, &common, world)?,
     };
     let parameters = keys.finish()?;
     Ok((Box::new(Pools::new(common.groups, common.split, scalers)), parameters))
 }
 
-/// One autoscaler per pool.
+/// A pool with its autoscaler.
+pub(crate) type Autoscaled = (Group, Settings, Option<Keda>);
+
+/// The pools of a policy that is an HPA or a ScaledObject per pool.
+///
+/// # Errors
+/// As [`build`], and a policy that is something else.
+pub(crate) fn autoscalers_of(
+    spec: &PolicySpec,
+    world: &World,
+) -> Result<Vec<Autoscaled>, SpecError> {
+    let mut keys = Keys::new(spec);
+    let common = Common::read(&mut keys, world)?;
+    let pools = match spec.name() {
+        "hpa" | "keda" => read_autoscalers(&mut keys, &common, world)?,
+        "llmd-queue" | "llmd-saturation" | "llmd-tokens" => {
+            super::llmd::read_autoscalers(&mut keys, &common, world)?
+        }
+        name => {
+            let hint = "only hpa, keda, llmd-queue, llmd-saturation and llmd-tokens are plain \
+                        scaling objects";
+            return Err(keys.error(format!("{name} is no HPA and no ScaledObject"), hint));
+        }
+    };
+    keys.finish()?;
+    Ok(pools)
+}
+
+/// One autoscaler per pool, from the keys or from the user's own objects.
 fn read_autoscalers(
     keys: &mut Keys<'_>,
     common: &Common,
-) -> Result<Vec<Box<dyn Scaler>>, SpecError> {
-    let mut scalers: Vec<Box<dyn Scaler>> = Vec::new();
-    for (index, group) in common.groups.iter().enumerate() {
+    world: &World,
+) -> Result<Vec<Autoscaled>, SpecError> {
+    let with_keda = keys.spec().name() == "keda";
+    if let Some(path) = keys.text("file") {
+        let objects = objects::read_file(path, with_keda)
+            .map_err(|what| keys.error(what, "mend the file, or give metric= and target="))?;
+        let scale = keys.number("target_scale", 1.0, 0.01..=100.0)?;
+        let sync = keys.span("sync", Span::from_secs(15))?.max(Span::from_secs(1));
+        let pools = objects.into_iter().map(|object| {
+            let group = common.group_of(&object, world).map_err(|what| {
+                let hint = format!("name it in annotation {}: fleet/variant", objects::VARIANT);
+                keys.error(what, hint)
+            })?;
+            let mut settings = object.settings;
+            settings.sync = sync;
+            for metric in &mut settings.metrics {
+                metric.target *= scale;
+            }
+            Ok((group, settings, object.keda))
+        });
+        return pools.collect();
+    }
+    let mut pools = Vec::new();
+    for group in &common.groups {
         keys.set_role(role_prefix(group.role));
-        let with_keda = keys.spec().name() == "keda";
         // A prefill engine runs few prompts at a time: what waits counts, too.
         let (metric, target) = match group.role {
             Role::Prefill => ("load", "2"),
@@ -81,10 +143,10 @@ fn read_autoscalers(
         };
         let settings = Settings::read(keys, metric, target, with_keda)?;
         let keda = if with_keda { Some(read_keda(keys)?) } else { None };
-        scalers.push(Box::new(Autoscaler::new(index, settings, keda)));
+        pools.push((group.clone(), settings, keda));
     }
     keys.set_role(None);
-    Ok(scalers)
+    Ok(pools)
 }
 
 fn read_keda(keys: &mut Keys<'_>) -> Result<Keda, SpecError> {
@@ -136,6 +198,10 @@ pub(crate) fn default_gate(spec: &PolicySpec) -> &'static str {
         "forebay" => return "forebay",
         "llmd-queue" | "llmd-saturation" => return "stock-flow",
         _ => {}
+    }
+    // A file that cannot be read is reported when the policy is built.
+    if let Some(text) = spec.get("file").and_then(|path| std::fs::read_to_string(path).ok()) {
+        return if text.contains("flow_control") { "stock-flow" } else { "stock" };
     }
     let metrics = ["metric", "prefill.metric", "decode.metric"];
     let mut named = metrics.iter().filter_map(|key| spec.get(key)).flat_map(|list| list.split('|'));

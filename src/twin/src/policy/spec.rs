@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use forebay_core::fleet::World;
 
-use super::common::Common;
+use super::common::{Common, apply_bounds};
 use super::error::{SpecError, did_you_mean};
 use super::keys::Keys;
 use super::registry;
@@ -149,6 +149,12 @@ impl PolicySpec {
     pub fn apply(&self, world: &mut World) -> Result<(), SpecError> {
         let mut keys = Keys::new(self);
         Common::read(&mut keys, world)?.apply(world);
+        if self.get("file").is_some() {
+            // The bounds of the user's own objects.
+            for (group, settings, _) in registry::autoscalers_of(self, world)? {
+                apply_bounds(&group, world, settings.min, settings.max, None);
+            }
+        }
         Ok(())
     }
 }
