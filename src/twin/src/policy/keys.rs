@@ -45,11 +45,6 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Whether a key was given.
-    pub(crate) fn has(&mut self, key: &str) -> bool {
-        self.raw(key).1.is_some()
-    }
-
     fn read<T>(
         &mut self,
         key: &str,

@@ -112,29 +112,6 @@ impl Query {
             _ => Vec::new(),
         }
     }
-
-    /// Whether any part of it reads that level.
-    pub(crate) fn reads(&self, level: Level) -> bool {
-        match self {
-            Self::Number(_) => false,
-            Self::Read { series, .. } => series.level() == level,
-            Self::Quantile { family, .. } => family.level() == level,
-            Self::Combine { left, right, .. } => left.reads(level) || right.reads(level),
-            Self::OrZero(query) => query.reads(level),
-        }
-    }
-
-    /// Whether any part of it reads that series.
-    pub(crate) fn reads_series(&self, wanted: Series) -> bool {
-        match self {
-            Self::Read { series, .. } => *series == wanted,
-            Self::Combine { left, right, .. } => {
-                left.reads_series(wanted) || right.reads_series(wanted)
-            }
-            Self::OrZero(query) => query.reads_series(wanted),
-            Self::Number(_) | Self::Quantile { .. } => false,
-        }
-    }
 }
 
 impl Aggregate {

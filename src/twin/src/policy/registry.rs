@@ -41,11 +41,11 @@ pub fn build(spec: &PolicySpec, world: &World) -> Result<Box<dyn Planner + Send>
     prepare(spec, world).map(|(planner, _)| planner)
 }
 
+/// A planner with every tunable in force.
+type Prepared = (Box<dyn Planner + Send>, BTreeMap<String, String>);
+
 /// The planner with every tunable in force.
-pub(crate) fn prepare(
-    spec: &PolicySpec,
-    world: &World,
-) -> Result<(Box<dyn Planner + Send>, BTreeMap<String, String>), SpecError> {
+pub(crate) fn prepare(spec: &PolicySpec, world: &World) -> Result<Prepared, SpecError> {
     let mut keys = Keys::new(spec);
     let mut common = Common::read(&mut keys, world)?;
     let scalers = match spec.name() {

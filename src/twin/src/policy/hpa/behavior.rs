@@ -258,8 +258,8 @@ mod tests {
     fn percent_down_keeps_the_part_that_is_left() {
         // 10 % of 15 within 60 s: int(15 * 0.9) = 13.
         let ten = Rate { amount: Amount::Percent(10), period: Span::from_secs(60) };
-        let mut behavior = Behavior::default();
-        behavior.down = Rules { window: Span::ZERO, policies: vec![ten], select: Select::Min };
+        let down = Rules { window: Span::ZERO, policies: vec![ten], select: Select::Min };
+        let behavior = Behavior { down, ..Behavior::default() };
         let mut memory = Memory::default();
         assert_eq!(memory.normalize(at(0), &behavior, 15, 1, (1, 100)), 13);
     }

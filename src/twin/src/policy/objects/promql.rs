@@ -129,7 +129,7 @@ impl Parser {
         let mut value = self.sums()?;
         while self.eat("or") {
             match self.sums()?.query()? {
-                Query::Number(zero) if zero == 0.0 => {
+                Query::Number(0.0) => {
                     value = Value::Query(Query::OrZero(Box::new(value.query()?)));
                 }
                 _ => return Err("`or` with anything but vector(0)".to_owned()),
