@@ -1,16 +1,8 @@
 //! The keys that every policy understands, and what they do to the world.
 //!
-//! | key | meaning |
-//! |---|---|
-//! | `gate`, `gate.*` | which gate, and its own tunables |
-//! | `engine.max_num_batched_tokens`, `engine.max_num_seqs` | scheduler limits of every variant |
-//! | `variants=a\|b` | of each role only these variants are used, in this order of preference; a role of which none is named keeps all of its own |
-//! | `fill=order` (default) | the variants of a role count as one pool, filled in the order named: a Deployment that falls back from accelerator to accelerator |
-//! | `fill=cheapest` | the same, cheapest replica first |
-//! | `fill=each` | every variant is scaled on its own, as one HPA per Deployment does |
-//! | `fill=first` | only the first is scaled; the others stay as they are |
-//! | `min`, `max`, `initial` | bounds and start of each role's pool, handed out in the same order |
-//! | `pd_split=P:D` | prefill and decode pools grow together, in units of P and D replicas |
+//! With `fill=order` the variants of a role count as one pool: a Deployment whose pods fall back
+//! from accelerator to accelerator. With `fill=each` each is scaled on its own, as by one HPA per
+//! Deployment; metrics of the router are then those of the whole fleet, for each of them.
 
 use forebay_core::fleet::{Role, World};
 use forebay_core::ids::{FleetId, VariantId};

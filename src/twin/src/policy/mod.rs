@@ -2,10 +2,20 @@
 //! ours. Each is written as a [`PolicySpec`], and built into a planner that sees nothing but
 //! Kubernetes targets and Prometheus.
 //!
-//! How a policy maps onto several variants and roles: every role of every fleet is one pool,
-//! scaled on its own; the variants of a pool are filled in order (`variants=`, `fill=`, see
-//! [`common`](self) keys in the documentation of the command line). A key with the prefix
-//! `prefill.` or `decode.` holds for that role only, as there is one HPA per Deployment.
+//! Every role of every fleet is one pool, scaled on its own, as there is one HPA per Deployment;
+//! `dynamo` alone looks at all pools of a fleet at once. A key with the prefix `prefill.` or
+//! `decode.` holds for that role only.
+//!
+//! Keys that every policy has:
+//!
+//! | key | meaning |
+//! |---|---|
+//! | `gate`, `gate.*` | which gate, and its own tunables |
+//! | `engine.max_num_batched_tokens`, `engine.max_num_seqs` | scheduler limits of every variant |
+//! | `variants=a\|b` | of each role only these variants are used, in this order; a role of which none is named keeps its own |
+//! | `fill=order\|cheapest\|each\|first` | how the variants of a role share it: filled in order (default), the cheapest replica first, each scaled on its own, or only the first scaled |
+//! | `min`, `max`, `initial` | bounds and start of each pool |
+//! | `pd_split=P:D` | prefill and decode grow together, in units of P and D replicas |
 
 mod autoscaler;
 mod common;
