@@ -1,3 +1,7 @@
-//! Prometheus in and out.
+//! Prometheus in and out: the history of a fleet's traffic from a server, and the pages that
+//! engines export.
 
 #![forbid(unsafe_code)]
+
+pub mod history;
+pub mod page;

@@ -2,9 +2,11 @@
 //! A value that is absent is `None`; it is never zero.
 
 pub mod histogram;
+pub mod history;
 pub mod sample;
 pub mod store;
 
 pub use histogram::{Buckets, Histogram};
+pub use history::{History, HistoryStep, LengthHistogram};
 pub use sample::{EngineSample, RouterSample, RouterTierSample};
 pub use store::{Aged, Store};

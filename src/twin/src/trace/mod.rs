@@ -9,6 +9,7 @@ mod generator;
 mod lengths;
 mod open;
 mod pool;
+mod rebuilt;
 mod recorded;
 mod rows;
 mod servegen;
@@ -20,8 +21,8 @@ use std::sync::Arc;
 
 use forebay_core::time::Time;
 
-pub use open::{BUILTIN_DAY, Options, Trace, open};
-pub use window::{parse_span, parse_window};
+pub use open::{BUILTIN_DAY, Options, PROMETHEUS_PREFIX, Trace, from_history, open};
+pub use window::parse_window;
 
 /// One request of a trace.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,15 +6,19 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use forebay_core::observe::History;
 use forebay_core::time::{Span, Time};
 
 use super::pool::Pool;
 use super::recorded::{COPIES_MAX, Recorded};
 use super::rows::RowFormat;
-use super::{Source, TraceError, generator, servegen};
+use super::{Source, TraceError, generator, rebuilt, servegen};
 
 /// Name of the built-in generated day.
 pub const BUILTIN_DAY: &str = "builtin:day";
+/// Start of a path that names a Prometheus: its history is fetched outside this crate and given to
+/// [`from_history`].
+pub const PROMETHEUS_PREFIX: &str = "prometheus:";
 
 /// How much of a file's first line is looked at.
 const HEAD_BYTES: u64 = 64 << 10;
@@ -61,6 +65,16 @@ enum Content {
 }
 
 impl Trace {
+    fn of_pool(
+        path: &str,
+        format: &'static str,
+        pool: Pool,
+        duration: Span,
+        notes: Vec<String>,
+    ) -> Self {
+        Self { path: path.into(), format, notes, duration, content: Content::Pool(Arc::new(pool)) }
+    }
+
     /// As it was asked for.
     #[must_use]
     pub fn path(&self) -> &str {
@@ -118,21 +132,17 @@ pub fn open(path: &str, options: &Options) -> Result<Trace, TraceError> {
     let wrong = |what: String, hint: &str| {
         Err(TraceError::Format { path: path.into(), what, hint: hint.into() })
     };
-    let (scale, seed) = (options.rate_scale, options.seed);
-    if !(scale > 0.0 && scale.is_finite()) {
-        return wrong(format!("the rate scale is {scale}"), "give a number above 0");
-    }
-    let window = options.window.unwrap_or((Time::ZERO, Time::MAX));
-    let pool = |format, pool, duration, notes| Trace {
-        path: path.into(),
-        format,
-        notes,
-        duration,
-        content: Content::Pool(Arc::new(pool)),
-    };
+    let (window, scale, seed) = checked(path, options)?;
+    let pool = |format, pool, duration, notes| Trace::of_pool(path, format, pool, duration, notes);
     if path == BUILTIN_DAY {
         let day = generator::builtin_day(window, scale, seed)?;
         return Ok(pool("generated", day.pool, day.length, day.notes));
+    }
+    if path.starts_with(PROMETHEUS_PREFIX) {
+        return wrong(
+            "a Prometheus is no file".into(),
+            "fetch its history first and open that (the command line does)",
+        );
     }
     if path.starts_with("builtin:") {
         return wrong("no such built-in trace".into(), "the built-in trace is builtin:day");
@@ -169,6 +179,29 @@ pub fn open(path: &str, options: &Options) -> Result<Trace, TraceError> {
         duration: recorded.length,
         content: Content::Recorded(Arc::new(recorded)),
     })
+}
+
+/// Makes a trace of a history that a Prometheus recorded; `path` is the name it goes by.
+///
+/// # Errors
+/// Nothing known in the range, no lengths, a window outside the range, or a wrong rate scale.
+pub fn from_history(path: &str, history: &History, options: &Options) -> Result<Trace, TraceError> {
+    let (window, scale, seed) = checked(path, options)?;
+    let built = rebuilt::rebuild(path, history, window, scale, seed)?;
+    Ok(Trace::of_pool(path, "prometheus", built.pool, built.length, built.notes))
+}
+
+/// Window, rate scale and seed, when they can be used.
+fn checked(path: &str, options: &Options) -> Result<((Time, Time), f64, u64), TraceError> {
+    let scale = options.rate_scale;
+    if !(scale > 0.0 && scale.is_finite()) {
+        return Err(TraceError::Format {
+            path: path.into(),
+            what: format!("the rate scale is {scale}"),
+            hint: "give a number above 0".into(),
+        });
+    }
+    Ok((options.window.unwrap_or((Time::ZERO, Time::MAX)), scale, options.seed))
 }
 
 fn recorded_notes(format: &RowFormat, scale: f64) -> Vec<String> {

@@ -9,6 +9,7 @@ use forebay_core::time::Time;
 use super::draw::{self, Purpose, Stream};
 use super::gaps::{Family, RenewalGaps};
 use super::lengths::LengthDistribution;
+use super::rebuilt::RebuiltLengths;
 use super::servegen::Histograms;
 use super::stratified::Stratified;
 use super::{Request, Source, TraceError};
@@ -65,6 +66,8 @@ pub(super) enum PoolLengths {
     },
     /// By client and time of day.
     Histograms(Histograms),
+    /// By time, from recorded metrics.
+    Rebuilt(RebuiltLengths),
 }
 
 /// Clients and lengths: all that a pass needs.
@@ -166,6 +169,7 @@ impl Source for PoolSource {
         let (prompt_tokens, output_tokens) = match &self.pool.lengths {
             PoolLengths::Common { prompt, output } => (prompt.draw(random), output.draw(random)),
             PoolLengths::Histograms(histograms) => histograms.draw(index, at, random),
+            PoolLengths::Rebuilt(rebuilt) => rebuilt.draw(at, random),
         };
         let client = self.pool.clients[index as usize].id;
         Ok(Some(Request { at, prompt_tokens, output_tokens, client, prefix: None }))

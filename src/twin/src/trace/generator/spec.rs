@@ -1,13 +1,13 @@
 //! The YAML of a generator.
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
+use forebay_core::api::scalar::Duration;
 use forebay_core::time::Span;
 
 use crate::trace::TraceError;
 use crate::trace::alias::AliasTable;
 use crate::trace::lengths::{LengthDistribution, QuantilePoint, TOKENS_MAX};
-use crate::trace::window::parse_span;
 
 /// The kind that a generator's document may carry; a plain document is the `spec` alone.
 pub(super) const KIND: &str = "GeneratedTraffic";
@@ -21,7 +21,7 @@ pub(super) const LENGTHS_HINT: &str = "give one of logNormal {median, mean, max}
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Spec {
-    pub(super) duration: SpanText,
+    pub(super) duration: Duration,
     /// Mean over the duration, bursts included.
     pub(super) mean_requests_per_second: f64,
     #[serde(default)]
@@ -39,14 +39,14 @@ pub(super) struct Spec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Curve {
     #[serde(default = "day")]
-    period: SpanText,
+    period: Duration,
     points: Vec<CurvePoint>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct CurvePoint {
-    at: SpanText,
+    at: Duration,
     level: f64,
 }
 
@@ -54,8 +54,8 @@ struct CurvePoint {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Burst {
-    pub(super) at: SpanText,
-    pub(super) length: SpanText,
+    pub(super) at: Duration,
+    pub(super) length: Duration,
     pub(super) factor: f64,
 }
 
@@ -105,10 +105,6 @@ pub(super) struct Share {
     share: f64,
 }
 
-/// A span written as `1h30m`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SpanText(pub(super) Span);
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Document {
@@ -120,15 +116,8 @@ struct Document {
     spec: Spec,
 }
 
-impl<'de> Deserialize<'de> for SpanText {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        parse_span(&text).map(Self).map_err(serde::de::Error::custom)
-    }
-}
-
-const fn day() -> SpanText {
-    SpanText(Span::from_secs(86_400))
+const fn day() -> Duration {
+    Duration(Span::from_secs(86_400))
 }
 const fn one_client() -> u32 {
     1
