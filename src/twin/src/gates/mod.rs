@@ -16,6 +16,8 @@ mod tunables;
 #[cfg(test)]
 mod flow_tests;
 #[cfg(test)]
+mod forebay_tests;
+#[cfg(test)]
 mod outcome_tests;
 #[cfg(test)]
 mod overload_tests;

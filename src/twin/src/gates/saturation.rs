@@ -160,6 +160,11 @@ impl Pool {
         }
     }
 
+    /// Whether any scrapes fail.
+    pub(super) fn any_lost(&self) -> bool {
+        self.members.values().iter().any(|member| member.lost_at.is_some())
+    }
+
     /// The next time at which a scrape goes stale after `now`.
     pub(super) fn next_stale(&self, detector: &Detector, now: Time) -> Option<Time> {
         let lost = self.members.values().iter().filter_map(|member| member.lost_at);

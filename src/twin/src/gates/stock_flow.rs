@@ -91,6 +91,8 @@ pub(super) struct StockFlow {
     regime_since: Time,
     /// Found saturated, and no news since.
     blocked: bool,
+    /// The saturation, as long as neither news nor the age of a scrape can have changed it.
+    known_saturation: Option<f64>,
     tick_at: Option<Time>,
     sweep_at: Option<Time>,
     now: Time,
@@ -112,6 +114,7 @@ impl StockFlow {
             in_flight: RequestMap::default(),
             regime_since: Time::ZERO,
             blocked: false,
+            known_saturation: None,
             tick_at: None,
             sweep_at: None,
             now: Time::ZERO,
@@ -144,7 +147,7 @@ impl StockFlow {
         if self.blocked || self.bands.iter().all(Band::is_empty) {
             return;
         }
-        if self.pool.saturation_by_stage(&self.settings.detector, self.now) >= 1.0 {
+        if self.saturation_now() >= 1.0 {
             self.blocked = true;
             return;
         }
@@ -166,6 +169,16 @@ impl StockFlow {
             }
         }
         effects.push(effect);
+    }
+
+    fn saturation_now(&mut self) -> f64 {
+        if let Some(known) = self.known_saturation {
+            return known;
+        }
+        let saturation = self.pool.saturation_by_stage(&self.settings.detector, self.now);
+        let by_scrapes = matches!(self.settings.detector, Detector::Utilization { .. });
+        self.known_saturation = (by_scrapes && !self.pool.any_lost()).then_some(saturation);
+        saturation
     }
 
     /// Whether this item is the request's present stay, its client still there.
@@ -275,7 +288,9 @@ fn next_multiple(time: Time, period: Span) -> Time {
 impl Gate for StockFlow {
     fn step(&mut self, now: Time, event: GateEvent<'_>, effects: &mut Vec<GateEffect>) {
         self.now = now;
-        self.blocked &= !self.is_news(&event);
+        if self.is_news(&event) {
+            (self.blocked, self.known_saturation) = (false, None);
+        }
         match event {
             GateEvent::Arrived(arrival) => self.arrived(arrival, effects),
             GateEvent::FirstToken { request } => self.first_token(request),
@@ -304,7 +319,10 @@ impl Gate for StockFlow {
                 self.picker.scraped(endpoint, load);
                 self.pool.scraped(endpoint, at, load);
             }
-            GateEvent::ScrapeLost { endpoint } => self.pool.lost(endpoint, now),
+            GateEvent::ScrapeLost { endpoint } => {
+                self.pool.lost(endpoint, now);
+                self.known_saturation = None;
+            }
             GateEvent::PrefillDone { .. } => {}
             GateEvent::Due => {
                 if self.sweep_at.is_some_and(|at| at <= now) {
