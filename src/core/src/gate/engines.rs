@@ -241,13 +241,12 @@ impl Engines {
     }
 
     /// Judges credits that bind although nothing waited at the last scrape, and of which no scrape
-    /// came since because it would have said the same. True if any grew.
-    pub(super) fn grow(&mut self, now: Time, interval: Span) -> bool {
-        let mut any = false;
+    /// came since because it would have said the same.
+    pub(super) fn grow(&mut self, now: Time, interval: Span) {
         for group in &mut self.groups {
             let mut grown = false;
             for engine in group.engines.values_mut() {
-                if growth_at(engine, interval).is_some_and(|at| at <= now) {
+                if growth_at(engine, group.batch_max, interval).is_some_and(|at| at <= now) {
                     engine.credit.scraped(engine.in_flight, 0, engine.in_flight);
                     engine.judged_at = now;
                     grown = true;
@@ -255,19 +254,17 @@ impl Engines {
             }
             if grown {
                 group.rebuild();
-                any = true;
             }
         }
-        any
     }
 
     /// When [`Engines::grow`] has something to do next.
     pub(super) fn next_growth(&self, interval: Span) -> Option<Time> {
-        let engines = self.groups.iter().flat_map(|group| {
-            let capped = |engine: &&Engine| engine.credit.requests_max() < group.batch_max;
-            group.engines.values().iter().filter(capped)
+        let times = self.groups.iter().flat_map(|group| {
+            let engines = group.engines.values().iter();
+            engines.filter_map(|engine| growth_at(engine, group.batch_max, interval))
         });
-        engines.filter_map(|engine| growth_at(engine, interval)).min()
+        times.min()
     }
 
     /// Who would give this prompt its first token soonest, among those with credit (and room).
@@ -384,7 +381,8 @@ impl Engines {
 
 /// When a scrape that says nothing new has surely passed since the credit began to bind: one and a
 /// half intervals.
-fn growth_at(engine: &Engine, interval: Span) -> Option<Time> {
-    let waits = engine.relaxed && !engine.draining && engine.credit.binds(engine.in_flight);
-    waits.then_some(engine.judged_at + interval + Span(interval.0 / 2))
+fn growth_at(engine: &Engine, batch_max: u32, interval: Span) -> Option<Time> {
+    let binds = engine.credit.binds(engine.in_flight) && engine.credit.requests_max() < batch_max;
+    let grows = binds && engine.relaxed && !engine.draining;
+    grows.then_some(engine.judged_at + interval + Span(interval.0 / 2))
 }

@@ -303,9 +303,6 @@ impl Forebay {
                 self.turned_late(now, held, effects);
             }
         }
-        if self.growth_at.is_some_and(|at| at <= now) {
-            self.engines.grow(now, self.scrape_interval);
-        }
     }
 }
 
@@ -318,7 +315,7 @@ impl Gate for Forebay {
         match event {
             GateEvent::Arrived(arrival) => {
                 self.arrived(now, arrival, effects);
-                return self.arrange();
+                return self.arrange(now, effects);
             }
             GateEvent::FirstToken { request } => self.prompt_done(request, true),
             GateEvent::PrefillDone { request } => self.prompt_done(request, false),
@@ -343,7 +340,7 @@ impl Gate for Forebay {
             GateEvent::Due => self.due(now, effects),
         }
         self.dispatch(now, effects);
-        self.arrange();
+        self.arrange(now, effects);
     }
 
     fn next_deadline(&self) -> Option<Time> {
@@ -369,12 +366,18 @@ impl Gate for Forebay {
 }
 
 impl Forebay {
-    /// Credits that could grow matter only while something waits.
-    fn arrange(&mut self) {
-        self.growth_at = if self.queue.is_empty() {
-            None
-        } else {
-            self.engines.next_growth(self.scrape_interval)
-        };
+    /// Credits that could grow matter only while something waits. Those that could have grown
+    /// before anybody needed it grow now; each grows once at a time, so this ends.
+    fn arrange(&mut self, now: Time, effects: &mut Vec<GateEffect>) {
+        self.growth_at = None;
+        while !self.queue.is_empty() {
+            self.growth_at = self.engines.next_growth(self.scrape_interval);
+            if self.growth_at.is_none_or(|at| at > now) {
+                return;
+            }
+            self.growth_at = None;
+            self.engines.grow(now, self.scrape_interval);
+            self.dispatch(now, effects);
+        }
     }
 }

@@ -216,3 +216,15 @@ fn a_credit_that_binds_grows_without_scrapes_that_say_the_same() {
     assert_eq!(driver.many(1, HIGH), []);
     assert!(driver.gate.next_deadline().unwrap() > driver.now + Span::from_secs(10));
 }
+
+#[test]
+fn a_credit_that_has_long_been_binding_grows_when_somebody_needs_it() {
+    let mut driver = Driver::full(&world());
+    driver.now += Span::from_millis(200);
+    driver.scraped(0, 4.0, 0.0);
+    assert_eq!(driver.many(1, HIGH).len(), 1);
+    driver.now += Span::from_secs(2);
+    assert_eq!(driver.many(1, HIGH), [Fate::Sent(5, 0, None)]);
+    assert_eq!(driver.many(1, HIGH), [], "once, until more is known");
+    assert!(driver.gate.next_deadline().unwrap() > driver.now);
+}
