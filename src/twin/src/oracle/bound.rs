@@ -4,13 +4,17 @@ use forebay_core::units::Usd;
 
 use super::account::{Entry, bin_of};
 use super::load::{FleetLoad, Load};
-use super::prices::{Prices, cheapest_within};
+use super::prices::{Attraction, Prices, cheapest_within};
 
-/// Rounds of the game between prices and schedule. Its gap falls with the root of the rounds;
-/// beyond these a day's bound moves by less than a part in a thousand.
-const ROUNDS: u32 = 96;
+/// Prices are first made for long blocks of time, then for shorter ones, each beginning with what
+/// the one before found: long blocks find the shape of the day quickly, short ones add the bursts.
+const GRAINS_S: [f64; 4] = [3_600.0, 900.0, 180.0, 0.0];
+/// Rounds of the game between prices and schedule in each grain.
+const ROUNDS: u32 = 24;
 /// Rounds after which the bound is looked at: looking costs as much as a round.
 const ROUNDS_PER_LOOK: u32 = 4;
+/// The first round of a later grain moves prices by `2 / (2 + WARM)`.
+const WARM: u32 = 6;
 /// Sums over millions of requests are taken to be this much too high: their rounding is smaller.
 const ROUNDING: f64 = 1e-9;
 
@@ -50,7 +54,10 @@ impl Bound {
         let start: Vec<Offer> = load.fleets.iter().map(|fleet| flat(fleet, 0)).collect();
         let mut best = Game::play(&load, &start, &misses);
         for (index, fleet) in load.fleets.iter().enumerate() {
-            for account in 1..fleet.accounts.len() {
+            // Rents are worth a game only where the cheapest variants may not be enough.
+            let tight = fleet.may_run_out(load.buckets as usize, load.options.bucket.as_seconds());
+            let accounts = if tight { fleet.accounts.len() } else { 1 };
+            for account in 1..accounts {
                 let mut other: Vec<Offer> = best.1.clone();
                 other[index] = flat(fleet, account);
                 let found = Game::play(&load, &other, &misses);
@@ -194,22 +201,16 @@ struct Windows<'a> {
 
 impl<'a> Windows<'a> {
     fn of(load: &Load, sigma: &'a [f64]) -> Self {
-        Self::ordered(load, sigma, sigma)
-    }
-
-    /// As [`Windows::of`], with the cheapest bucket judged by `order`.
-    fn ordered(load: &Load, sigma: &'a [f64], order: &[f64]) -> Self {
-        let cheapest = load.windows.iter().map(|&window| cheapest_within(order, window)).collect();
+        let cheapest = load.windows.iter().map(|&window| cheapest_within(sigma, window)).collect();
         Self { sigma, cheapest }
     }
 
-    fn bucket(&self, entry: &Entry, class: u8) -> usize {
-        self.cheapest[usize::from(class)][entry.bucket as usize] as usize
+    fn lowest(&self, entry: &Entry, class: u8) -> f64 {
+        self.sigma[self.cheapest[usize::from(class)][entry.bucket as usize] as usize]
     }
 
     fn payment(&self, entry: &Entry) -> Payment {
-        let near = self.sigma[self.bucket(entry, entry.near)];
-        let far = self.sigma[self.bucket(entry, entry.far)];
+        let (near, far) = (self.lowest(entry, entry.near), self.lowest(entry, entry.far));
         let (low, high) = entry.range_usd;
         Payment {
             count: f64::from(entry.count),
@@ -220,29 +221,41 @@ impl<'a> Windows<'a> {
     }
 }
 
-/// Fictitious play between prices and the scheduler.
+/// The game between prices and the scheduler.
 struct Game;
 
 impl Game {
     /// The best prices found, each fleet with its account of `offers`, and the bound at them.
     fn play(load: &Load, offers: &[Offer], misses: &[u64]) -> (f64, Vec<Offer>) {
         let bucket_s = load.options.bucket.as_seconds();
-        let mut average = offers.to_vec();
-        let mut best = (value(load, &average, misses), average.clone());
-        let mut work: Vec<Vec<f64>> =
-            load.fleets.iter().map(|_| vec![0.0; load.buckets as usize]).collect();
+        let mut best = (value(load, offers, misses), offers.to_vec());
+        let mut grains: Vec<usize> =
+            GRAINS_S.iter().map(|seconds| ((seconds / bucket_s) as usize).max(1)).collect();
+        grains.dedup();
+        for (number, &grain) in grains.iter().enumerate() {
+            Self::play_grain(load, misses, grain, if number == 0 { 0 } else { WARM }, &mut best);
+        }
+        best
+    }
+
+    /// Plays on from the best prices so far, with prices constant in blocks of `grain` buckets.
+    fn play_grain(
+        load: &Load,
+        misses: &[u64],
+        grain: usize,
+        warm: u32,
+        best: &mut (f64, Vec<Offer>),
+    ) {
+        let bucket_s = load.options.bucket.as_seconds();
+        let mut average = best.1.clone();
         for round in 0..ROUNDS {
-            let answers = Self::schedule(load, &average, misses, &work);
-            let step = 1.0 / f64::from(round + 1);
-            for (index, fleet) in load.fleets.iter().enumerate() {
-                for (sum, answer) in work[index].iter_mut().zip(&answers[index]) {
-                    *sum += (answer - *sum) * step;
-                }
-                let offer = &mut average[index];
+            let work = Self::schedule(load, &average, misses);
+            let step = 2.0 / f64::from(round + 2 + warm);
+            for ((fleet, offer), work) in load.fleets.iter().zip(&mut average).zip(&work) {
                 let rent = fleet.accounts[offer.account].tariff.rent_usd_s * bucket_s;
-                let net: Vec<f64> = work[index].iter().map(|usd| usd - rent).collect();
-                let answer = Prices::best_answer(&net, fleet.start_up_s / bucket_s);
-                offer.prices.approach(&answer, 1.0 / f64::from(round + 2));
+                let net: Vec<f64> = work.iter().map(|usd| usd - rent).collect();
+                let answer = Prices::best_in_blocks(&net, fleet.start_up_s / bucket_s, grain);
+                offer.prices.approach(&answer, step);
             }
             if round % ROUNDS_PER_LOOK == ROUNDS_PER_LOOK - 1 {
                 let safe: Vec<Offer> = average
@@ -255,30 +268,20 @@ impl Game {
                     .collect();
                 let bound = value(load, &safe, misses);
                 if bound > best.0 {
-                    best = (bound, safe);
+                    *best = (bound, safe);
                 }
             }
         }
-        best
     }
 
     /// By fleet and bucket the USD of work that a scheduler puts there who knows the prices and
-    /// misses the dearest requests. Among equal prices it prefers the emptier bucket.
-    fn schedule(load: &Load, offers: &[Offer], misses: &[u64], work: &[Vec<f64>]) -> Vec<Vec<f64>> {
-        const TIE: f64 = 1e-3;
-        let windows: Vec<Windows<'_>> = offers
-            .iter()
-            .zip(work)
-            .map(|(offer, work)| {
-                let top = work.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
-                let sigma = &offer.prices.sigma;
-                let order: Vec<f64> =
-                    sigma.iter().zip(work).map(|(price, usd)| price + TIE * usd / top).collect();
-                Windows::ordered(load, sigma, &order)
-            })
-            .collect();
-        let mut placed: Vec<Vec<f64>> =
-            load.fleets.iter().map(|_| vec![0.0; load.buckets as usize]).collect();
+    /// misses the dearest requests: into the buckets of each window, the cheaper the more.
+    fn schedule(load: &Load, offers: &[Offer], misses: &[u64]) -> Vec<Vec<f64>> {
+        let buckets = load.buckets as usize;
+        let windows: Vec<Windows<'_>> =
+            offers.iter().map(|offer| Windows::of(load, &offer.prices.sigma)).collect();
+        // By fleet, window class and bucket of arrival.
+        let mut arrived = vec![vec![vec![0.0; buckets]; load.windows.len()]; load.fleets.len()];
         for (tier, &misses) in misses.iter().enumerate() {
             let books: Vec<&[Entry]> = load
                 .fleets
@@ -296,17 +299,30 @@ impl Game {
                 _ => thresholds(&payments, misses).first().copied().unwrap_or(0.0),
             };
             let mut payment = payments.iter();
-            for ((entries, windows), placed) in books.iter().zip(&windows).zip(&mut placed) {
+            for (entries, arrived) in books.iter().zip(&mut arrived) {
                 for entry in *entries {
                     let each = payment.next().map_or(0.0, |one| one.usd / one.count);
                     if each <= limit {
-                        placed[windows.bucket(entry, entry.near)] += entry.near_usd;
-                        placed[windows.bucket(entry, entry.far)] +=
-                            entry.total_usd - entry.near_usd;
+                        let bucket = entry.bucket as usize;
+                        arrived[usize::from(entry.near)][bucket] += entry.near_usd;
+                        arrived[usize::from(entry.far)][bucket] += entry.total_usd - entry.near_usd;
                     }
                 }
             }
         }
-        placed
+        let spread = |(arrived, windows): (&Vec<Vec<f64>>, &Windows<'_>)| {
+            let mut work = vec![0.0; buckets];
+            let attraction = Attraction::of(windows.sigma);
+            for (class, arrived) in arrived.iter().enumerate() {
+                attraction.spread(
+                    arrived,
+                    load.windows[class],
+                    &windows.cheapest[class],
+                    &mut work,
+                );
+            }
+            work
+        };
+        arrived.iter().zip(&windows).map(spread).collect()
     }
 }

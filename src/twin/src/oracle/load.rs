@@ -115,6 +115,17 @@ struct Row {
     patient: bool,
 }
 
+impl FleetLoad {
+    /// Whether some variant could be asked for more replicas than there may be, if it served all
+    /// that its role has to do.
+    pub(super) fn may_run_out(&self, buckets: usize, bucket_s: f64) -> bool {
+        self.sellers.iter().zip(&self.needs).any(|(seller, needs)| {
+            let most = needs.load(buckets, false).into_iter().fold(0.0, f64::max);
+            most > seller.replicas_max * bucket_s
+        })
+    }
+}
+
 /// All that the bound needs to know of a trace.
 #[derive(Clone, Debug)]
 pub struct Load {

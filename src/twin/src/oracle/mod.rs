@@ -70,11 +70,11 @@
 //! # The prices
 //!
 //! The best `sigma` is a zero-sum game between prices and a scheduler that puts work into the
-//! cheapest bucket of its window: fictitious play, in which the prices' best answer to an average
-//! schedule is an exact dynamic program (the linear program behind it, cheapest replicas over
+//! cheapest buckets of its window, solved by conditional gradients: the scheduler's answer is
+//! smooth in the prices, and the prices' best answer to it is an exact dynamic program (the linear program behind it, cheapest replicas over
 //! time with a charge per start, is a network and its potentials lie on a small lattice). An LP
-//! solver on the same problem needs minutes for a day in half-minute buckets; the game needs a
-//! second, and its result is a bound wherever it stops.
+//! over requests, buckets and variants has millions of columns for a day; the game needs a pass
+//! over binned payments per round, and its result is a bound wherever it stops.
 
 mod account;
 pub mod bound;
@@ -88,6 +88,8 @@ mod needs;
 pub mod physics;
 mod prices;
 pub mod schedule;
+#[cfg(test)]
+mod scratch;
 mod tariff;
 #[cfg(test)]
 mod testing;

@@ -52,6 +52,17 @@ impl Prices {
         }
     }
 
+    /// As [`Prices::best_answer`], with prices constant in blocks of `grain` buckets.
+    pub(super) fn best_in_blocks(work: &[f64], start_up_buckets: f64, grain: usize) -> Self {
+        if grain <= 1 {
+            return Self::best_answer(work, start_up_buckets);
+        }
+        let blocks: Vec<f64> = work.chunks(grain).map(|block| block.iter().sum()).collect();
+        let coarse = Self::best_answer(&blocks, start_up_buckets / grain as f64);
+        let sigma = (0..work.len()).map(|bucket| coarse.sigma[bucket / grain]).collect();
+        Self { sigma }
+    }
+
     /// The prices that earn most from `work` (USD by bucket; below zero where replicas that exist
     /// anyway could do more than there is). `sigma[b] = 1 + y[b] - y[b+1]`, where the potential
     /// `y` begins at 0, stays in 0..=start-up and rises by at most one per bucket; it is at its
@@ -123,6 +134,55 @@ pub(super) fn cheapest_within(price: &[f64], window: u32) -> Vec<u32> {
     cheapest
 }
 
+/// How much work each bucket draws at given prices: a smooth stand-in for the cheapest bucket of a
+/// window, without which the prices would chase a schedule that jumps with every change.
+pub(super) struct Attraction {
+    weight: Vec<f64>,
+    /// Sums of the weights before each bucket.
+    before: Vec<f64>,
+}
+
+impl Attraction {
+    /// A price higher by this draws 2.7 times less.
+    const SOFTNESS: f64 = 0.05;
+
+    pub(super) fn of(sigma: &[f64]) -> Self {
+        let lowest = sigma.iter().copied().fold(f64::INFINITY, f64::min);
+        let weight: Vec<f64> =
+            sigma.iter().map(|price| ((lowest - price) / Self::SOFTNESS).exp()).collect();
+        let mut sum = 0.0;
+        let mut before = vec![0.0];
+        before.extend(weight.iter().map(|weight| {
+            sum += weight;
+            sum
+        }));
+        Self { weight, before }
+    }
+
+    /// Adds to `work` what arrived, spread over the `window` that follows each arrival; all of it
+    /// goes to the `cheapest` bucket where weights are too small to tell apart.
+    pub(super) fn spread(&self, arrived: &[f64], window: u32, cheapest: &[u32], work: &mut [f64]) {
+        const SHARE_MIN: f64 = 1e-9;
+        let total = self.before.last().copied().unwrap_or(0.0);
+        let mut rise = vec![0.0; arrived.len() + 1];
+        for (bucket, &usd) in arrived.iter().enumerate().filter(|(_, usd)| **usd > 0.0) {
+            let end = bucket.saturating_add(window as usize + 1).min(arrived.len());
+            let sum = self.before[end] - self.before[bucket];
+            if window == 0 || sum <= total * SHARE_MIN {
+                work[cheapest[bucket] as usize] += usd;
+            } else {
+                rise[bucket] += usd / sum;
+                rise[end] -= usd / sum;
+            }
+        }
+        let mut level = 0.0;
+        for ((work, weight), rise) in work.iter_mut().zip(&self.weight).zip(&rise) {
+            level += rise;
+            *work += (level * weight).max(0.0);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,6 +226,35 @@ mod tests {
             prop_assert!((earned(&usd, &prices) - cheapest).abs() < 1e-9);
             let (within, from_start) = prices.excess();
             prop_assert!(within <= start_up + 1e-9 && from_start <= 1e-9);
+        }
+
+        #[test]
+        fn prices_in_blocks_are_safe_and_earn_no_more(
+            work in prop::collection::vec(0.0_f64..6.0, 1..40), start_up in 0.0_f64..9.0,
+            grain in 1_usize..9,
+        ) {
+            let fine = Prices::best_answer(&work, start_up);
+            let blocks = Prices::best_in_blocks(&work, start_up, grain);
+            let (within, from_start) = blocks.excess();
+            prop_assert!(within <= start_up + 1e-9 && from_start <= 1e-9);
+            prop_assert!(earned(&work, &blocks) <= earned(&work, &fine) + 1e-9);
+        }
+
+        #[test]
+        fn spreading_keeps_the_amount_and_the_window(
+            sigma in prop::collection::vec(0.0_f64..3.0, 1..40), window in 0_u32..50,
+            at in 0_usize..40,
+        ) {
+            let at = at % sigma.len();
+            let mut arrived = vec![0.0; sigma.len()];
+            arrived[at] = 2.0;
+            let mut work = vec![0.0; sigma.len()];
+            let cheapest = cheapest_within(&sigma, window);
+            Attraction::of(&sigma).spread(&arrived, window, &cheapest, &mut work);
+            prop_assert!((work.iter().sum::<f64>() - 2.0).abs() < 1e-6);
+            let end = at + window as usize;
+            let outside = work.iter().enumerate().filter(|(bucket, _)| *bucket < at || *bucket > end);
+            prop_assert!(outside.map(|(_, usd)| *usd).sum::<f64>() < 1e-6);
         }
 
         #[test]
