@@ -88,8 +88,6 @@ mod needs;
 pub mod physics;
 mod prices;
 pub mod schedule;
-#[cfg(test)]
-mod scratch;
 mod tariff;
 #[cfg(test)]
 mod testing;
