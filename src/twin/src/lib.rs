@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod experiment;
+pub mod fidelity;
 pub mod gates;
 pub mod oracle;
 pub mod policy;

@@ -13,21 +13,25 @@ use forebay_core::engine::profile::{
     EngineProfile, Evidence, EvidenceLevel, KvCache, Limits, StepTime,
 };
 
+use crate::fidelity;
 use crate::table::{Row, Table, TableError};
 pub use models::{MODELS, Model};
-pub use yaml::{built_in, parse, render};
+pub use yaml::{built_in, parse, render, trained_sweeps};
 
 /// Step-time fits with engine defaults, in the folder of tables.
 pub const FITS_FILE: &str = "recommended_vllm_profiles.csv";
 /// KV capacities, in the folder of tables.
 pub const KV_FILE: &str = "kv_capacity.csv";
+/// Measured serving runs, in the folder of tables.
+pub const MEASURED_FILE: &str = "measured_serving_ttft_tpot.csv";
+/// Beside the profiles: the sweeps of measured runs that they were calibrated on.
+pub const TRAINED_FILE: &str = "trained-sweeps.txt";
 
 /// vLLM's default KV block, tokens (`vllm/config/cache.py`).
 const KV_BLOCK_TOKENS: u32 = 16;
 /// Time per request outside the step loop where nobody measured it, ms: tokenising, HTTP and the
-/// way through vLLM's API server to its engine, of the order that short prompts on small models
-/// show (measured time to first token less the modelled prefill).
-const REQUEST_OVERHEAD_MS_DEFAULT: f64 = 10.0;
+/// way through vLLM's API server to its engine, in the middle of what calibrated profiles have.
+const REQUEST_OVERHEAD_MS_DEFAULT: f64 = 20.0;
 /// Mean error of a step-time fit above which the profile says so, percent.
 const DOUBTFUL_MAPE_PERCENT: f64 = 8.0;
 /// KV capacity under which a replica holds only a handful of conversations, tokens.
@@ -71,7 +75,8 @@ pub enum ProfilesError {
     },
 }
 
-/// The files of `policies/profiles` by name, from the folder of tables.
+/// The files of `policies/profiles` by name, from the folder of tables: step times and capacities
+/// as the tables give them, calibrated on one half of the measured sweeps where there are any.
 ///
 /// # Errors
 /// [`ProfilesError`]: a table is missing or malformed.
@@ -82,10 +87,18 @@ pub fn generate(dir: &Path) -> Result<BTreeMap<String, String>, ProfilesError> {
             .map_err(|source| ProfilesError::Io { path: path.display().to_string(), source })
     };
     let by_model = from_tables(&read(FITS_FILE)?, &read(KV_FILE)?)?;
-    by_model
-        .iter()
-        .map(|(model, profiles)| Ok((format!("{model}.yaml"), render(profiles)?)))
-        .collect()
+    let all: Vec<EngineProfile> = by_model.values().flatten().cloned().collect();
+    let mut fit = fidelity::fit::fit(&read(MEASURED_FILE)?, &all)?;
+    let mut files = BTreeMap::new();
+    for (model, profiles) in by_model {
+        let profiles: Vec<EngineProfile> = profiles
+            .into_iter()
+            .map(|profile| fit.profiles.remove(&profile.name).unwrap_or(profile))
+            .collect();
+        files.insert(format!("{model}.yaml"), render(&profiles)?);
+    }
+    files.insert(TRAINED_FILE.to_owned(), yaml::render_trained(&fit.trained));
+    Ok(files)
 }
 
 /// Profiles by model, each model's in order of quantization, accelerator and parallelism, from the
