@@ -1,4 +1,6 @@
 //! End-to-end suites, one binary for all: link times dominate.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
 mod architecture;
 mod command_line;

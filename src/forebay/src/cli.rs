@@ -18,6 +18,10 @@ pub(crate) enum Command {
     ///
     /// Without arguments: a built-in day on a built-in fleet, all policies at their defaults.
     Simulate(SimulateArguments),
+    /// Search a policy's tunables for the least cost that keeps every tier's SLO.
+    Tune(TuneArguments),
+    /// Compare the simulated engines with measured serving runs.
+    Fidelity(FidelityArguments),
     /// Generate the engine profiles from published kernel measurements.
     Profiles(ProfilesArguments),
 }
@@ -77,6 +81,43 @@ pub(crate) struct SimulateArguments {
     /// Write the report as one self-contained page.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TuneArguments {
+    #[command(flatten)]
+    pub(crate) input: InputArguments,
+
+    /// Policy whose tunables are searched; those given in the SPEC stay as they are.
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) policy: String,
+
+    /// Share of requests that must attain in every tier.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.99)]
+    pub(crate) attainment: f64,
+
+    /// Runs to spend.
+    #[arg(long, value_name = "RUNS", default_value_t = 40)]
+    pub(crate) budget: u32,
+
+    /// Print the HPA or ScaledObject to apply instead of the frontier.
+    #[arg(long)]
+    pub(crate) yaml: bool,
+
+    /// Write the search as JSON to a file, or to stdout with `-`.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct FidelityArguments {
+    /// Measured serving runs (CSV with the columns of `measured_serving_ttft_tpot.csv`).
+    #[arg(long, value_name = "CSV")]
+    pub(crate) measured: PathBuf,
+
+    /// Write the comparison as JSON to a file, or to stdout with `-`.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

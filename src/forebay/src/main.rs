@@ -7,6 +7,7 @@ mod inputs;
 mod output;
 mod profiles;
 mod simulate;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -15,6 +16,8 @@ use clap::Parser;
 fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {
         cli::Command::Simulate(arguments) => simulate::run(&arguments),
+        cli::Command::Tune(arguments) => tune::run(&arguments),
+        cli::Command::Fidelity(_) => Ok(()),
         cli::Command::Profiles(arguments) => profiles::run(&arguments),
     };
     match result {

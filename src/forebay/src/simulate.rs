@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &SimulateArguments) -> Result<()> {
     let oracle = if arguments.no_oracle {
         OracleSummary::default()
     } else {
-        ask_oracle(&experiment, &specs, &runs)?
+        ask_oracle(&experiment, &specs, &runs, inputs.threads)?
     };
     eprintln!("{} runs in {:.1} s", runs.len(), begun.elapsed().as_secs_f64());
     let report = assemble(&inputs, requests, oracle, runs);
@@ -85,17 +85,25 @@ fn specs(given: &[String]) -> Result<Vec<PolicySpec>> {
         .collect()
 }
 
-/// The lower bound, against which every run is held.
+/// Runs that the search for the best plan with the future known may spend.
+const CLAIRVOYANT_RUNS: u32 = 16;
+
+/// The lower bound, against which every run is held, and the best plan found.
 fn ask_oracle(
     experiment: &Experiment<'_>,
     specs: &[PolicySpec],
     runs: &[Run],
+    threads: usize,
 ) -> Result<OracleSummary> {
     let bound = experiment.bound(specs)?;
     for run in runs {
         check::check(run, &bound)?;
     }
-    Ok(OracleSummary { lower_bound_cost_usd: Some(bound.cost().0), clairvoyant_cost_usd: None })
+    let clairvoyant = experiment.clairvoyant(&bound, CLAIRVOYANT_RUNS, threads)?;
+    Ok(OracleSummary {
+        lower_bound_cost_usd: Some(bound.cost().0),
+        clairvoyant_cost_usd: clairvoyant.map(|found| found.outcome.cost_usd),
+    })
 }
 
 fn assemble(inputs: &Inputs, requests: u64, oracle: OracleSummary, runs: Vec<Run>) -> Report {

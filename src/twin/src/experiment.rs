@@ -1,11 +1,12 @@
 //! Policies side by side: the same fleet, the same traffic, the same luck.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use forebay_core::fleet::World;
+use forebay_core::fleet::{Slo, World};
 use forebay_core::ids::FleetId;
+use forebay_core::plan::Planner;
 use forebay_core::scenario::ScenarioPlan;
 use forebay_core::time::{Span, Time};
 
@@ -13,11 +14,14 @@ use crate::gates::{self, GateSpecError};
 use crate::oracle::bound::Bound;
 use crate::oracle::census::Census;
 use crate::oracle::check::BoundBroken;
+use crate::oracle::clairvoyant::{self, Clairvoyant, GateChoice};
 use crate::oracle::load::{self, Load, LoadOptions, OracleError};
+use crate::oracle::schedule::{Follow, Schedule};
 use crate::policy::{self, PolicySpec, SpecError};
 use crate::report::Run;
 use crate::sim::{self, Setup, SimulationError, Traffic};
 use crate::trace::{Trace, TraceError};
+use crate::tune::{Goal, Outcome, side_by_side};
 
 /// What all policies of a comparison have in common.
 #[derive(Clone, Copy)]
@@ -98,22 +102,36 @@ impl Experiment<'_> {
     pub fn run(&self, spec: &PolicySpec) -> Result<Finished, ExperimentError> {
         let mut world = self.world.clone();
         spec.apply(&mut world)?;
-        let gate_error = |source| ExperimentError::Gate { spec: spec.to_string(), source };
         let settings = spec.gate_settings();
+        let gate_error = |source| ExperimentError::Gate { spec: spec.to_string(), source };
         let mut parameters = spec.parameters(&world)?;
         parameters.insert("gate".into(), spec.gate().into());
         parameters.extend(gates::parameters(spec.gate(), &settings).map_err(gate_error)?);
+        let planner = policy::build(spec, &world)?;
+        let mut finished = self.run_with(&spec.to_string(), &world, planner, spec)?;
+        finished.run.parameters = parameters;
+        Ok(finished)
+    }
+
+    /// Runs a planner behind the gate that `gate` names.
+    fn run_with(
+        &self,
+        name: &str,
+        world: &World,
+        planner: Box<dyn Planner + Send>,
+        gate: &PolicySpec,
+    ) -> Result<Finished, ExperimentError> {
+        let settings = gate.gate_settings();
         let gates = (0..world.fleets.len())
             .map(|fleet| {
-                gates::build(spec.gate(), &settings, &world, FleetId(fleet as u16), self.seed)
+                gates::build(gate.gate(), &settings, world, FleetId(fleet as u16), self.seed)
             })
             .collect::<Result<_, _>>()
-            .map_err(gate_error)?;
-        let planner = policy::build(spec, &world)?;
+            .map_err(|source| ExperimentError::Gate { spec: name.to_owned(), source })?;
         let source = self.trace.stream()?;
         let begun = Instant::now();
         let measured = sim::run(Setup {
-            world: &world,
+            world,
             scenario: self.scenario,
             source,
             duration: self.duration,
@@ -121,13 +139,12 @@ impl Experiment<'_> {
             gates,
             seed: self.seed,
         })
-        .map_err(|source| ExperimentError::Simulation { spec: spec.to_string(), source })?;
+        .map_err(|source| ExperimentError::Simulation { spec: name.to_owned(), source })?;
         let wall_seconds = begun.elapsed().as_secs_f64();
         Ok(Finished {
             requests: measured.requests,
             run: Run {
-                policy: spec.to_string(),
-                parameters,
+                policy: name.to_owned(),
                 wall_seconds,
                 requests_per_wall_second: measured.requests as f64 / wall_seconds.max(1e-9),
                 ..measured.run
@@ -173,6 +190,63 @@ impl Experiment<'_> {
         Ok(Bound::of(load))
     }
 
+    /// The best plan found with the future known, in at most `runs` runs; `None` when none of them
+    /// keeps every tier's SLO.
+    ///
+    /// # Errors
+    /// A run broke off for another reason than its plan.
+    pub fn clairvoyant(
+        &self,
+        bound: &Bound,
+        runs: u32,
+        threads: usize,
+    ) -> Result<Option<Clairvoyant>, ExperimentError> {
+        let failure = Mutex::new(None);
+        let choices =
+            CLAIRVOYANT_GATES.map(|(name, defers)| GateChoice { name: name.into(), defers });
+        let evaluate = |choice: &GateChoice, schedule: &Arc<Schedule>| {
+            let planner = Box::new(Follow::new(Arc::clone(schedule)));
+            let result = PolicySpec::parse(&format!("static:gate={}", choice.name))
+                .map_err(ExperimentError::from)
+                .and_then(|gate| self.run_with("clairvoyant", self.world, planner, &gate));
+            result.map_or_else(
+                |error| {
+                    if let Ok(mut failure) = failure.lock() {
+                        failure.get_or_insert(error);
+                    }
+                    Outcome { cost_usd: f64::INFINITY, ..Outcome::default() }
+                },
+                |finished| outcome(&finished.run),
+            )
+        };
+        let found = clairvoyant::search(
+            self.world,
+            bound,
+            &self.goal(),
+            &choices,
+            (runs, threads),
+            evaluate,
+        );
+        match failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(found),
+        }
+    }
+
+    /// What every tier was promised: its strictest percentile over the fleets.
+    #[must_use]
+    pub fn goal(&self) -> Goal {
+        let mut attainment = BTreeMap::new();
+        for (index, tier) in self.world.tiers.iter().enumerate() {
+            let slos = self.world.fleets.iter().filter_map(|fleet| fleet.slos.get(index)?.as_ref());
+            let strictest = slos.map(Slo::percentile).max_by(f64::total_cmp);
+            if let Some(percentile) = strictest {
+                attainment.insert(tier.name.clone(), percentile);
+            }
+        }
+        Goal { attainment }
+    }
+
     /// Which pieces of prompts several requests carry; nothing to read without identities.
     fn census(&self) -> Result<Census, ExperimentError> {
         let mut census = Census::default();
@@ -193,39 +267,26 @@ impl Experiment<'_> {
         threads: usize,
         finished: &(dyn Fn(usize, &Result<Finished, ExperimentError>) + Sync),
     ) -> Vec<Result<Finished, ExperimentError>> {
-        in_parallel(specs.len(), threads, |index| {
-            let result = self.run(&specs[index]);
-            finished(index, &result);
+        let numbered: Vec<(usize, &PolicySpec)> = specs.iter().enumerate().collect();
+        side_by_side(&numbered, threads, &|(index, spec): &(usize, &PolicySpec)| {
+            let result = self.run(spec);
+            finished(*index, &result);
             result
         })
     }
 }
 
-/// `work(0..count)` on up to `threads` threads, results in order.
-pub fn in_parallel<T: Send>(
-    count: usize,
-    threads: usize,
-    work: impl Fn(usize) -> T + Sync,
-) -> Vec<T> {
-    let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<(usize, T)>> = Mutex::new(Vec::with_capacity(count));
-    std::thread::scope(|scope| {
-        for _ in 0..threads.clamp(1, count.max(1)) {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= count {
-                        return;
-                    }
-                    let result = work(index);
-                    if let Ok(mut results) = results.lock() {
-                        results.push((index, result));
-                    }
-                }
-            });
-        }
-    });
-    let mut results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    results.sort_by_key(|(index, _)| *index);
-    results.into_iter().map(|(_, result)| result).collect()
+/// Gates that plans with the future known are tried behind, and whether they hold deferrable work.
+const CLAIRVOYANT_GATES: [(&str, bool); 2] = [("least-loaded", false), ("forebay", true)];
+
+/// What a run was worth to a search.
+#[must_use]
+pub fn outcome(run: &Run) -> Outcome {
+    let cost_usd = if run.aborted.is_some() { f64::INFINITY } else { run.cost_usd };
+    // A tier with too few requests to tell is not judged.
+    let judged = run.tiers.iter().filter(|(_, tier)| tier.requests > 0);
+    Outcome {
+        cost_usd,
+        attainment: judged.map(|(name, tier)| (name.clone(), tier.attainment)).collect(),
+    }
 }

@@ -88,11 +88,11 @@ impl Faults {
                         return ScrapeLuck::Failed;
                     }
                 }
-                FaultKind::MetricNan { share } => {
-                    // The same endpoints as long as the fault lasts: a broken exporter stays so.
-                    if self.draw(&[u64::from(endpoint.0), index as u64]) < *share {
-                        luck = ScrapeLuck::Nan;
-                    }
+                // The same endpoints as long as the fault lasts: a broken exporter stays so.
+                FaultKind::MetricNan { share }
+                    if self.draw(&[u64::from(endpoint.0), index as u64]) < *share =>
+                {
+                    luck = ScrapeLuck::Nan;
                 }
                 _ => {}
             }
