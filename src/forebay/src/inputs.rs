@@ -1,14 +1,16 @@
 //! From command-line arguments to a world, a scenario and a trace.
 
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail};
 use forebay_core::fleet::World;
 use forebay_core::manifest::{self, Manifests, Source, builtin};
 use forebay_core::scenario::ScenarioPlan;
 use forebay_core::time::Span;
+use forebay_telemetry::history::fetch_blocking;
 use forebay_twin::experiment::Experiment;
-use forebay_twin::trace::{self, Options, Trace, parse_window};
+use forebay_twin::trace::{self, Options, PROMETHEUS_PREFIX, Trace, parse_window};
 
 use crate::cli::InputArguments;
 
@@ -37,7 +39,7 @@ impl Inputs {
             .transpose()
             .map_err(|what| anyhow!("--window: {what}"))?;
         let options = Options { window, rate_scale: arguments.rate_scale, seed: arguments.seed };
-        let trace = trace::open(&arguments.trace, &options)?;
+        let trace = open_trace(&arguments.trace, &options)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = if arguments.threads == 0 { cores } else { arguments.threads };
         let start = window.map_or(Span::ZERO, |(from, _)| Span(from.0));
@@ -54,6 +56,15 @@ impl Inputs {
             seed: self.seed,
         }
     }
+}
+
+fn open_trace(path: &str, options: &Options) -> Result<Trace> {
+    if !path.starts_with(PROMETHEUS_PREFIX) {
+        return Ok(trace::open(path, options)?);
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    let history = fetch_blocking(path, now.as_secs_f64())?;
+    Ok(trace::from_history(path, &history, options)?)
 }
 
 /// Reads the manifests and resolves them under a scenario.

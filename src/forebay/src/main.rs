@@ -17,7 +17,6 @@ fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {
         cli::Command::Simulate(arguments) => simulate::run(&arguments),
         cli::Command::Tune(arguments) => tune::run(&arguments),
-        cli::Command::Fidelity(_) => Ok(()),
         cli::Command::Profiles(arguments) => profiles::run(&arguments),
     };
     match result {

@@ -3,6 +3,8 @@
 //!
 //! `cargo bench -p forebay-twin --bench twin`; the throughput is in elements (requests) a second.
 
+#![expect(clippy::expect_used, reason = "a benchmark may panic")]
+
 use std::hint::black_box;
 use std::sync::Arc;
 

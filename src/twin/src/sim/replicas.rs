@@ -40,6 +40,8 @@ pub(super) struct Replica {
     pub(super) in_flight: u32,
     /// Last tick of the gate's scrape that was delivered.
     pub(super) scraped_tick: u64,
+    /// Whether the gate was told that its scrapes fail.
+    pub(super) scrape_lost: bool,
     /// What the engine showed at a tick that was not delivered yet.
     pub(super) scrape_waiting: Option<(u64, forebay_core::gate::EndpointLoad)>,
 }
@@ -64,6 +66,7 @@ impl Replica {
             turn: 0,
             in_flight: 0,
             scraped_tick: 0,
+            scrape_lost: false,
             scrape_waiting: None,
         }
     }

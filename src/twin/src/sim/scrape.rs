@@ -63,13 +63,26 @@ impl Simulation<'_> {
                 continue;
             }
             let Some(engine) = &replica.engine else { continue };
-            let load: EndpointLoad = match replica.scrape_waiting.take() {
+            let mut load: EndpointLoad = match replica.scrape_waiting.take() {
                 Some((waiting, load)) if waiting == tick => load,
                 _ => engine.load(at),
             };
             replica.scraped_tick = tick;
-            let event = GateEvent::Scraped { endpoint, at: Time::from_picos(at), load };
-            seat.gate.step(now, event, &mut effects);
+            let luck = self.faults.scrape(at, replica.variant, endpoint);
+            let lost = luck == ScrapeLuck::Failed;
+            if luck == ScrapeLuck::Nan {
+                load = EndpointLoad { running: f64::NAN, waiting: f64::NAN, kv_usage: f64::NAN };
+            }
+            let event = if lost {
+                GateEvent::ScrapeLost { endpoint }
+            } else {
+                GateEvent::Scraped { endpoint, at: Time::from_picos(at), load }
+            };
+            // That scrapes fail is news once.
+            if !(lost && std::mem::replace(&mut replica.scrape_lost, lost)) {
+                replica.scrape_lost = lost;
+                seat.gate.step(now, event, &mut effects);
+            }
         }
         if effects.is_empty() {
             self.gates[fleet.index()].effects = effects;
