@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Simulate(SimulateArguments),
     /// Search a policy's tunables for the least cost that keeps every tier's SLO.
     Tune(TuneArguments),
+    /// Compare the simulated engines with measured serving runs.
+    Fidelity(FidelityArguments),
     /// Generate the engine profiles from published kernel measurements.
     Profiles(ProfilesArguments),
 }
@@ -103,6 +105,17 @@ pub(crate) struct TuneArguments {
     pub(crate) yaml: bool,
 
     /// Write the search as JSON to a file, or to stdout with `-`.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct FidelityArguments {
+    /// Measured serving runs (CSV with the columns of `measured_serving_ttft_tpot.csv`).
+    #[arg(long, value_name = "CSV")]
+    pub(crate) measured: PathBuf,
+
+    /// Write the comparison as JSON to a file, or to stdout with `-`.
     #[arg(long, value_name = "FILE|-")]
     pub(crate) json: Option<PathBuf>,
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod fidelity;
 mod inputs;
 mod output;
 mod profiles;
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {
         cli::Command::Simulate(arguments) => simulate::run(&arguments),
         cli::Command::Tune(arguments) => tune::run(&arguments),
+        cli::Command::Fidelity(arguments) => fidelity::run(&arguments),
         cli::Command::Profiles(arguments) => profiles::run(&arguments),
     };
     match result {

@@ -22,6 +22,9 @@ use crate::output;
 /// there for the record only.
 const NOT_BY_DEFAULT: &[&str] = &["exec", "wva"];
 
+/// A fixed fleet that holds the peaks of the built-in day, as people without an autoscaler run.
+const STATIC_BY_DEFAULT: &str = "static:replicas=14";
+
 pub(crate) fn run(arguments: &SimulateArguments) -> Result<()> {
     let inputs = Inputs::load(&arguments.input)?;
     let specs = specs(&arguments.policy)?;
@@ -75,7 +78,9 @@ pub(crate) fn run(arguments: &SimulateArguments) -> Result<()> {
 fn specs(given: &[String]) -> Result<Vec<PolicySpec>> {
     let all = policy::NAMES.iter().map(|(name, _)| *name);
     let texts: Vec<&str> = if given.is_empty() {
-        all.filter(|name| !NOT_BY_DEFAULT.contains(name)).collect()
+        all.filter(|name| !NOT_BY_DEFAULT.contains(name))
+            .map(|name| if name == "static" { STATIC_BY_DEFAULT } else { name })
+            .collect()
     } else {
         given.iter().map(String::as_str).collect()
     };

@@ -94,7 +94,7 @@ const WVA: &[Tunable] = &[
 ];
 
 const FOREBAY: &[Tunable] = &[
-    tunable("rho", 0.3, 0.98, Scale::Linear, 0.7),
+    tunable("rho", 0.3, 0.98, Scale::Linear, 0.6),
     tunable("rho_prefill", 0.2, 0.95, Scale::Linear, 0.6),
     tunable("window", 60.0, 3600.0, Scale::Seconds, 600.0),
     tunable("drain", 30.0, 600.0, Scale::Seconds, 120.0),
