@@ -55,6 +55,7 @@ pub fn envelope<'a>(world: &World, changed: impl IntoIterator<Item = &'a World>)
     for other in changed {
         for (variant, other) in wide.variants.iter_mut().zip(&other.variants) {
             variant.replicas_min = variant.replicas_min.min(other.replicas_min);
+            variant.replicas_initial = variant.replicas_initial.min(other.replicas_initial);
             variant.replicas_max = variant.replicas_max.max(other.replicas_max);
             let (limits, other) = (&mut variant.profile.limits, &other.profile.limits);
             limits.max_num_seqs = limits.max_num_seqs.max(other.max_num_seqs);

@@ -93,3 +93,4 @@ mod tariff;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod trial;

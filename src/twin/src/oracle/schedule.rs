@@ -67,7 +67,12 @@ impl Schedule {
                 .map(|count| count.clamp(variant.replicas_min, variant.replicas_max))
                 .collect();
         }
-        Self::of_columns(load.options.scored_from, load.options.bucket, &asked)
+        let mut schedule = Self::of_columns(load.options.scored_from, load.options.bucket, &asked);
+        // After the last deadline only what must be held is.
+        let end = load.options.scored_from + Span(load.options.bucket.0 * u64::from(load.buckets));
+        let least = world.variants.iter().map(|variant| variant.replicas_min).collect();
+        schedule.steps.push((end, least));
+        schedule
     }
 
     fn of_columns(from: Time, bucket: Span, asked: &[Vec<u32>]) -> Self {

@@ -42,7 +42,23 @@ impl Seller {
         if committed {
             most = most.min(class.committed / each);
         }
-        let least = if minimums_held { variant.replicas_min.min(most) } else { 0 };
+        // A planner that never acts keeps what it starts with; and minimums that do not fit a
+        // quota together, whole nodes counted, are not all held.
+        let node = class.accelerators_per_node.max(1);
+        let asked: u32 = world
+            .variants
+            .iter()
+            .filter(|other| other.accelerator == variant.accelerator)
+            .map(|other| {
+                other.replicas_min * other.accelerators_per_replica.max(1).next_multiple_of(node)
+            })
+            .sum();
+        let fits = class.quota.is_none_or(|quota| asked <= quota);
+        let least = if minimums_held && fits {
+            variant.replicas_min.min(variant.replicas_initial).min(most)
+        } else {
+            0
+        };
         Ok(Self {
             role: variant.role,
             cash_usd_s: if committed { 0.0 } else { price.0 / 3_600.0 },

@@ -105,6 +105,7 @@ fn the_cheaper_variant_sets_the_price_until_it_runs_out() {
 fn minimums_and_committed_replicas_are_counted() {
     let mut held = variant(0, compute_only(1_000.0), MINUTE);
     held.replicas_min = 3;
+    held.replicas_initial = 3;
     let bound = prompts(&world(vec![held], &[3.6]), 0, &[60; 60]);
     // Three replicas from the start to the last arrival at 59.5 min, though one would do.
     assert_near(bound.cash_at(&[0, 0]).0, 3.0 * 3.6 * 59.5 / 60.0, 1e-6);
