@@ -31,8 +31,12 @@ pub struct Clairvoyant {
     pub outcome: Outcome,
 }
 
-/// Shares of time worked that are tried first: from half-empty to what only deferrable load bears.
-const FIRST: [f64; 6] = [0.35, 0.5, 0.62, 0.74, 0.86, 1.0];
+/// Shares of time worked that are tried first.
+const FIRST: [f64; 2] = [0.5, 0.74];
+/// While none attains, shares this many times the lowest are tried, down to [`SHARE_MIN`].
+const LOWER: [f64; 2] = [0.6, 0.36];
+/// Emptier replicas than this do not attain either, whatever the reason.
+const SHARE_MIN: f64 = 0.03;
 /// Steps into which a bracket is divided.
 const DIVISIONS: usize = 3;
 /// Brackets narrower than this are not divided: they differ by less than a replica in a hundred.
@@ -68,16 +72,26 @@ where
             search.tried.push((margin, Clairvoyant { schedule, gate, headroom, outcome }));
         }
     };
-    let first = FIRST.iter().flat_map(|&share| {
-        gates.iter().enumerate().map(move |(gate, choice)| {
-            (gate, Headroom { serve: share, prefill: share, defer: choice.defers })
-        })
-    });
-    run(&mut search, first.collect());
+    let every_gate = |shares: Vec<f64>| {
+        let each = |share: f64| {
+            gates.iter().enumerate().map(move |(gate, choice)| {
+                (gate, Headroom { serve: share, prefill: share, defer: choice.defers })
+            })
+        };
+        shares.into_iter().flat_map(each).collect::<Vec<_>>()
+    };
+    run(&mut search, every_gate(FIRST.to_vec()));
     let split = world.variants.iter().any(|variant| variant.role == Role::Prefill);
     let mut varied = !split;
     while search.left > 0 {
-        let Some(best) = search.best() else { break };
+        let Some(best) = search.best() else {
+            let lowest = search.lowest();
+            if lowest < SHARE_MIN {
+                break;
+            }
+            run(&mut search, every_gate(LOWER.map(|factor| lowest * factor).to_vec()));
+            continue;
+        };
         let (gate, room) = (best.gate, best.headroom);
         let above = search.next_above(gate, &room);
         if above - room.serve > STEP_MIN {
@@ -123,6 +137,10 @@ impl Search {
             .filter(|(margin, one)| *margin >= 0.0 && one.outcome.cost_usd.is_finite())
             .map(|(_, one)| one)
             .min_by(|a, b| a.outcome.cost_usd.total_cmp(&b.outcome.cost_usd))
+    }
+
+    fn lowest(&self) -> f64 {
+        self.tried.iter().map(|(_, one)| one.headroom.serve).fold(1.0, f64::min)
     }
 
     /// The next larger share that was tried with the same gate and the same ratio of prefill.

@@ -93,4 +93,5 @@ mod tariff;
 mod testing;
 #[cfg(test)]
 mod tests;
-mod trial;
+#[cfg(test)]
+mod twin_tests;

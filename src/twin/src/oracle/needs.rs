@@ -55,8 +55,11 @@ impl Needs {
         let patience = if defer { self.patience.unwrap_or(0) as usize } else { 0 };
         // A bucket for the work itself and one for chance are kept of the patience.
         let patience = patience.saturating_sub(2);
+        // What arrives last is not spread over the time after the traffic: replicas would be kept
+        // for it alone.
+        let traffic = self.urgent_s.len();
         for (bucket, &work) in self.patient_s.iter().enumerate().take(buckets) {
-            let end = (bucket + patience + 1).min(buckets);
+            let end = (bucket + patience + 1).min(traffic.max(bucket + 1)).min(buckets);
             fill(&mut load[bucket..end], work);
         }
         load

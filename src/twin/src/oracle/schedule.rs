@@ -120,8 +120,10 @@ impl Pool {
             let load = fleet.needs[index].load(buckets, defer);
             for (at, (open, load)) in open.iter_mut().zip(load).enumerate() {
                 let needed = load * *open / capacity_s;
-                // A thousandth of a replica short is not worth another one.
-                let count = (needed - 1e-3).ceil().clamp(seller.replicas_min, seller.replicas_max);
+                // A thousandth of a replica short is not worth another one, but is worth the first.
+                let first = if needed > 0.0 { 1.0 } else { 0.0 };
+                let wanted = (needed - 1e-3).ceil().max(first);
+                let count = wanted.clamp(seller.replicas_min, seller.replicas_max);
                 give(index, at, count as u32);
                 *open = if needed > count { *open * (1.0 - count / needed) } else { 0.0 };
             }
