@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
+use forebay_core::api::scalar::Duration;
 use forebay_core::time::Span;
 
 /// What every tunable of a gate is prefixed with in a SPEC (`gate.ttl=60s`).
@@ -167,18 +168,7 @@ impl<T> Display for Word<T> {
 }
 
 fn parse_span(text: &str) -> Option<Span> {
-    let digits = text.find(|letter: char| letter.is_ascii_alphabetic())?;
-    let (number, unit) = text.split_at(digits);
-    let seconds = match unit {
-        "us" => 1e-6,
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3_600.0,
-        _ => return None,
-    };
-    let number: f64 = number.parse().ok().filter(|number: &f64| number.is_finite())?;
-    Some(Span::from_seconds(number * seconds)).filter(|span| *span > Span::ZERO)
+    Duration::parse(text).ok().map(|duration| duration.0).filter(|span| *span > Span::ZERO)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
+use forebay_core::api::scalar::Duration;
 use forebay_core::time::Span;
 
 use super::error::{SpecError, did_you_mean};
@@ -179,16 +180,10 @@ impl<'a> Keys<'a> {
 
 /// `15s`, `500ms`, `5m`, `1h`, or plain seconds.
 pub(crate) fn parse_span(text: &str) -> Option<Span> {
-    let unit = text.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == '.');
-    let number: f64 = text[..text.len() - unit.len()].parse().ok()?;
-    let seconds = match unit {
-        "ms" => number / 1e3,
-        "" | "s" => number,
-        "m" => number * 60.0,
-        "h" => number * 3_600.0,
-        _ => return None,
-    };
-    Some(Span::from_seconds(seconds))
+    let seconds = text.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
+    seconds
+        .map(Span::from_seconds)
+        .or_else(|| Duration::parse(text).ok().map(|duration| duration.0))
 }
 
 /// As [`parse_span`] reads it back: milliseconds if it must be, else seconds.
