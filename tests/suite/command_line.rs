@@ -107,3 +107,32 @@ fn a_policy_that_dies_is_reported_with_what_was_measured() {
     assert!(report["runs"][0]["aborted"].as_str().is_some(), "{report}");
     assert!(report["runs"][0]["cost_usd"].as_f64().unwrap() > 0.0);
 }
+
+#[test]
+fn tuning_ends_with_the_spec_and_can_print_the_object_to_apply() {
+    let tune = |more: &[&str]| {
+        let mut arguments = vec![
+            "tune",
+            "--window",
+            "0h..45m",
+            "--rate-scale",
+            "0.1",
+            "--policy",
+            "hpa:metric=running,target=8,gate=least-loaded",
+            "--budget",
+            "4",
+        ];
+        arguments.extend(more);
+        let output = forebay(&arguments);
+        assert!(output.status.success(), "{}", stderr(&output));
+        stdout(&output)
+    };
+    let found = tune(&[]);
+    let spec = found.lines().last().unwrap();
+    assert!(spec.starts_with("hpa:") && spec.contains("target_scale="), "{found}");
+    let report = simulate(&["--no-oracle", "--policy", spec]);
+    assert_eq!(report["runs"][0]["policy"], spec, "the SPEC reads back");
+    let yaml = tune(&["--yaml"]);
+    assert!(yaml.contains("kind: HorizontalPodAutoscaler"), "{yaml}");
+    assert_eq!(yaml.lines().last(), Some(format!("# {spec}").as_str()));
+}
