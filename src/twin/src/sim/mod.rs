@@ -17,6 +17,8 @@ mod timeline;
 mod traffic;
 
 #[cfg(test)]
+mod scrape_tests;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use crate::trace::Request;
 
 const MINUTE: u64 = 60;
 
-fn at(seconds: u64) -> Time {
+pub(super) fn at(seconds: u64) -> Time {
     Time::ZERO + Span::from_secs(seconds)
 }
 
@@ -51,7 +51,7 @@ fn profile() -> EngineProfile {
     }
 }
 
-fn variant(name: &str, role: Role, initial: u32) -> Variant {
+pub(super) fn variant(name: &str, role: Role, initial: u32) -> Variant {
     Variant {
         fleet: FleetId(0),
         name: name.into(),
@@ -85,7 +85,7 @@ fn tier(name: &str, deferrable: bool) -> Tier {
     }
 }
 
-fn world(variants: Vec<Variant>) -> World {
+pub(super) fn world(variants: Vec<Variant>) -> World {
     World {
         fleets: vec![Fleet {
             name: "chat".into(),
@@ -129,7 +129,7 @@ fn share(tier: u8, shape: Shape, client: Client) -> Share {
     }
 }
 
-fn scenario() -> ScenarioPlan {
+pub(super) fn scenario() -> ScenarioPlan {
     ScenarioPlan {
         name: "test".into(),
         shares: vec![share(0, Shape::Constant, Client::Held)],
@@ -142,10 +142,10 @@ fn scenario() -> ScenarioPlan {
 }
 
 /// `count` equal requests, one each `gap` milliseconds.
-struct Steady {
-    gap_ms: u64,
-    left: u64,
-    at: Time,
+pub(super) struct Steady {
+    pub(super) gap_ms: u64,
+    pub(super) left: u64,
+    pub(super) at: Time,
 }
 
 impl Source for Steady {
@@ -167,7 +167,7 @@ impl Source for Steady {
 
 /// Sets replicas at given times and keeps what it was shown.
 #[derive(Default)]
-struct Script {
+pub(super) struct Script {
     orders: Vec<(u64, u16, u32)>,
     next: usize,
     seen: Option<std::sync::Arc<std::sync::Mutex<Vec<Seen>>>>,
