@@ -9,12 +9,11 @@ use super::account::Book;
 use super::needs::{Needs, PACE};
 use super::physics::{Need, Rates, start_up_min};
 use super::tariff::{Seller, Tariff};
+use crate::sim::TPOT_OUTPUT_TOKENS_MIN;
 
 /// Requests after which the way to bound work is settled: enough to tell what limits a fleet,
 /// few enough to try every candidate on. Any choice is valid, so this only decides tightness.
 const SAMPLE: usize = 4_096;
-/// Outputs shorter than this are held to their end-to-end time instead of TPOT.
-const OUTPUT_TOKENS_TPOT_MIN: u32 = 16;
 /// Window lengths in buckets that are told apart; longer windows round up to the next.
 const WINDOWS: [u32; 21] =
     [0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1_024, u32::MAX];
@@ -232,7 +231,7 @@ impl Load {
             Slo::Completion { within, .. } => (need(None), at + within, at + within),
             Slo::Latency { ttft, tpot, .. } => {
                 let far = at + ttft + Span(tpot.0.saturating_mul(u64::from(gaps)));
-                if output_tokens < OUTPUT_TOKENS_TPOT_MIN {
+                if output_tokens < TPOT_OUTPUT_TOKENS_MIN {
                     let gap = tpot.as_seconds() + ttft.as_seconds() / f64::from(gaps.max(1));
                     (need(Some(gap)), far, far)
                 } else {
