@@ -6,10 +6,14 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod capacity;
+pub mod demand;
 pub mod engine;
+pub mod explain;
 pub mod fleet;
 pub mod gate;
 pub mod ids;
+pub mod learn;
 pub mod manifest;
 pub mod observe;
 pub mod pick;

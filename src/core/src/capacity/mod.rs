@@ -1,0 +1,1 @@
+//! How much demand a variant holds at its objectives.
