@@ -184,7 +184,7 @@ impl WorkPlanner {
 
 impl Planner for WorkPlanner {
     fn step(&mut self, now: Time, event: PlanEvent<'_>, effects: &mut Vec<PlanEffect>) {
-        let PlanEvent::Due(view) = event;
+        let PlanEvent::Due(view) = event else { return };
         if now < self.due {
             return;
         }

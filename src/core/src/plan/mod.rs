@@ -4,6 +4,7 @@
 pub mod by_work;
 pub mod demand;
 pub mod fill;
+pub mod roll;
 pub mod sizing;
 #[cfg(test)]
 mod testing;
@@ -11,6 +12,7 @@ mod testing;
 use crate::fleet::World;
 use crate::ids::{EndpointId, VariantId};
 use crate::observe::Store;
+use crate::plan::roll::{RollAnswer, RollRequest};
 use crate::time::Time;
 
 /// A scaling policy as a state machine without I/O.
@@ -30,6 +32,9 @@ pub trait Planner {
 pub enum PlanEvent<'a> {
     /// Its deadline has come: this is the fleet as Kubernetes and Prometheus show it.
     Due(&'a FleetView<'a>),
+    /// What would become of the plans of a [`PlanEffect::Roll`]; comes some time after the
+    /// request, or never. A planner that asked for nothing may ignore it.
+    Rolled(&'a RollAnswer),
 }
 
 /// The fleet as Kubernetes and Prometheus show it; never the simulator's truth.
@@ -72,6 +77,10 @@ pub enum PlanEffect {
         /// The rule that asked for it, in a few words.
         reason: String,
     },
+    /// Simulate candidate plans from the live state on. The driver does so off the fast path and
+    /// comes back with [`PlanEvent::Rolled`], or never: a newer request may replace one that has
+    /// not been begun.
+    Roll(Box<RollRequest>),
     /// The policy cannot go on (an external policy died, hung or answered nonsense). The driver
     /// stops deciding and reports what was measured until now.
     Abort {

@@ -158,6 +158,7 @@ impl Bench {
         planner.step(Time::from_seconds(second), PlanEvent::Due(&view), &mut effects);
         let scales = effects.into_iter().map(|effect| match effect {
             PlanEffect::Scale { variant, replicas, reason } => (variant.0, replicas, reason),
+            PlanEffect::Roll(request) => panic!("a roll-forward for {:?}", request.fleet),
             PlanEffect::Abort { what } => panic!("{what}"),
         });
         scales.collect()

@@ -169,7 +169,7 @@ impl Follow {
 
 impl Planner for Follow {
     fn step(&mut self, now: Time, event: PlanEvent<'_>, effects: &mut Vec<PlanEffect>) {
-        let PlanEvent::Due(_) = event;
+        let PlanEvent::Due(_) = event else { return };
         let steps = &self.schedule.steps;
         let due = steps.partition_point(|(at, _)| *at <= now);
         let Some((_, replicas)) = due.checked_sub(1).and_then(|last| steps.get(last)) else {

@@ -98,7 +98,7 @@ impl Pools {
 
 impl Planner for Pools {
     fn step(&mut self, now: Time, event: PlanEvent<'_>, effects: &mut Vec<PlanEffect>) {
-        let PlanEvent::Due(view) = event;
+        let PlanEvent::Due(view) = event else { return };
         let mut wants = Vec::new();
         let scope = Scope { view, groups: &self.groups };
         for scaler in &mut self.scalers {

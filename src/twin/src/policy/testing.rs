@@ -191,6 +191,7 @@ impl Bench {
                     carry_out(self, variant.index(), replicas);
                     format!("{}={replicas}", self.world.variants[variant.index()].name)
                 }
+                PlanEffect::Roll(request) => format!("roll: {}", request.id),
                 PlanEffect::Abort { what } => format!("abort: {what}"),
             })
             .collect()

@@ -348,6 +348,7 @@ impl<'a> Simulation<'a> {
         for effect in effects.drain(..) {
             match effect {
                 PlanEffect::Scale { variant, replicas, .. } => self.scale(variant, replicas),
+                PlanEffect::Roll(_) => {}
                 PlanEffect::Abort { what } => self.aborted = Some(what),
             }
         }

@@ -182,7 +182,7 @@ struct Seen {
 
 impl Planner for Script {
     fn step(&mut self, now: Time, event: PlanEvent<'_>, effects: &mut Vec<PlanEffect>) {
-        let PlanEvent::Due(view) = event;
+        let PlanEvent::Due(view) = event else { return };
         if let Some(seen) = &self.seen {
             let pages: Vec<f64> = (0..view.world.variants.len())
                 .flat_map(|variant| view.metrics.engines(VariantId(variant as u16), now))

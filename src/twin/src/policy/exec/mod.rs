@@ -93,7 +93,7 @@ impl Exec {
 
 impl Planner for Exec {
     fn step(&mut self, now: Time, event: PlanEvent<'_>, effects: &mut Vec<PlanEffect>) {
-        let PlanEvent::Due(view) = event;
+        let PlanEvent::Due(view) = event else { return };
         if self.due.is_none_or(|due| due > now) {
             return;
         }
