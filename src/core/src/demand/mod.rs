@@ -1,7 +1,30 @@
 //! What is asked of a fleet: arrivals per tier, what they look like, and how much of it is coming.
+//!
+//! [`observed`] reads it off scrapes, [`forecast`] looks ahead over a lead time, [`budget`] says
+//! how safely, and [`deferral`] places what can wait.
+
+pub mod budget;
+mod counters;
+pub mod deferral;
+mod dispersion;
+mod engines;
+pub mod forecast;
+mod lengths;
+pub mod missed;
+pub mod observed;
+#[cfg(test)]
+mod observed_tests;
+
+use serde::{Deserialize, Serialize};
+
+pub use budget::Budget;
+pub use deferral::{Backlog, Due};
+pub use forecast::{Ahead, Forecaster};
+pub use missed::{Judged, judge};
+pub use observed::{FleetDemand, Observer, Source};
 
 /// First two moments of a length.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Moments {
     /// Mean, tokens.
     pub mean: f64,
@@ -30,7 +53,7 @@ impl Moments {
 }
 
 /// What requests look like, apart from how many there are.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Workload {
     /// Prompt length, cached part included.
     pub prompt_tokens: Moments,
@@ -43,10 +66,24 @@ pub struct Workload {
 }
 
 /// Demand of one tier.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TierLoad {
     /// Arrivals per second, admitted or not.
     pub requests_per_s: f64,
     /// What they look like.
     pub workload: Workload,
+}
+
+impl TierLoad {
+    /// Prompt tokens per second, cached ones included.
+    #[must_use]
+    pub fn prompt_tokens_per_s(&self) -> f64 {
+        self.requests_per_s * self.workload.prompt_tokens.mean
+    }
+
+    /// Output tokens per second once these arrivals are served.
+    #[must_use]
+    pub fn output_tokens_per_s(&self) -> f64 {
+        self.requests_per_s * self.workload.output_tokens.mean
+    }
 }

@@ -7,7 +7,7 @@ pub mod fill;
 pub mod roll;
 pub mod sizing;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use crate::fleet::World;
 use crate::ids::{EndpointId, VariantId};
