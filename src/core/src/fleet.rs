@@ -34,6 +34,10 @@ pub struct Fleet {
     pub transfer: Transfer,
 }
 
+/// Outputs shorter than this have no meaningful gap between tokens: they are judged end to end,
+/// against the TTFT and a TPOT for each gap.
+pub const TPOT_OUTPUT_TOKENS_MIN: u32 = 16;
+
 /// What a tier is promised on a fleet.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Slo {

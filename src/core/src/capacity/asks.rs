@@ -43,7 +43,6 @@ pub(super) fn nested(
     profile: &EngineProfile,
     role: Role,
     tiers: &[TierAsk<'_>],
-    safety: f64,
     mut size: impl FnMut(usize, &Shape<'_>, &Ask) -> Sized,
 ) -> Needed {
     let mut needed = Needed {
@@ -65,7 +64,7 @@ pub(super) fn nested(
         }
         let above = sum.work(role);
         sum.add(tier.load);
-        let own = tier.slo.as_ref().and_then(Objective::of).map(|own| own.shifted(safety));
+        let own = tier.slo.as_ref().and_then(Objective::of);
         strictest = match (strictest, own) {
             (Some(above), Some(own)) => Some(Objective {
                 ttft_s: own.ttft_s,

@@ -15,7 +15,10 @@
 mod asks;
 mod guess;
 mod normal;
+mod replay;
+mod sample;
 mod shape;
+mod sizer;
 
 use crate::demand::{TierLoad, Workload};
 use crate::engine::profile::EngineProfile;
@@ -24,6 +27,7 @@ use crate::time::Span;
 
 use asks::{Ask, Sized};
 use shape::Shape;
+pub use sizer::Sizer;
 
 /// Demand of one tier and what it was promised. Tiers are given highest priority first.
 #[derive(Clone, Copy, Debug)]
@@ -184,7 +188,13 @@ impl Sustainable {
 /// budget owes. From 0.99, -0.7 allows about twice the misses.
 #[must_use]
 pub fn needed(profile: &EngineProfile, role: Role, tiers: &[TierAsk<'_>], safety: f64) -> Needed {
-    asks::nested(profile, role, tiers, safety, |_, shape, ask| guess_for(shape, ask))
+    asks::nested(profile, role, tiers, |_, shape, ask| {
+        let goal = match ask.goal {
+            Goal::Latency(objective) => Goal::Latency(objective.shifted(safety)),
+            work @ Goal::Work { .. } => work,
+        };
+        guess_for(shape, &Ask { goal, ..*ask })
+    })
 }
 
 /// What one ask needs by the closed form.

@@ -136,6 +136,11 @@ impl<'a> Shape<'a> {
         }
     }
 
+    /// The largest batch that [`Self::prompts_per_step_max`] comes with.
+    pub(super) fn batch_max(&self) -> f64 {
+        self.prompts_per_step_max() * self.gaps
+    }
+
     /// The mean request does not fit, whatever is done.
     pub(super) fn too_large(&self) -> bool {
         self.whole > self.profile.kv.capacity_tokens as f64

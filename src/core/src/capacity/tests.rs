@@ -118,3 +118,43 @@ fn a_backlog_needs_its_work_over_the_time_there_is() {
     assert_eq!(drain(0.0, 60), 0.0);
     assert_eq!(drain(1.0, 0), f64::INFINITY);
 }
+
+#[test]
+fn a_sizer_corrects_the_guess_by_what_it_measures_and_follows_the_workload() {
+    let (profile, variant) = (profile(), crate::ids::VariantId(3));
+    let slo = slo(2_000, 50, 0.99);
+    let mut sizer = Sizer::default();
+    let size = |sizer: &mut Sizer, rate: f64, output: f64| {
+        let workload =
+            Workload { output_tokens: Moments::with_variation(output, 1.0), ..workload() };
+        let ask = TierLoad { requests_per_s: rate, workload };
+        let tiers = [TierAsk { load: &ask, slo: Some(slo) }];
+        sizer.size(variant, &profile, Role::Both, &tiers, 0.0).by_prefix[0]
+    };
+    let guessed = size(&mut sizer, 40.0, 100.0);
+    assert_eq!(sizer.held(variant, 1, 2), None, "there is one tier");
+    assert_eq!(sizer.refresh(0), 2, "replays on both sides of the guess");
+    assert_eq!(sizer.refresh(2), 0);
+    let measured = size(&mut sizer, 40.0, 100.0);
+    assert!(measured > 1.0 && (measured / guessed - 1.0).abs() < 0.5, "{guessed} {measured}");
+    // A small drift moves the answer without a replay; a large one asks for one.
+    sizer.refresh(8);
+    let drifted = size(&mut sizer, 40.0, 105.0);
+    assert!(drifted > measured);
+    assert_eq!(sizer.refresh(0), 0);
+    size(&mut sizer, 40.0, 250.0);
+    assert!(sizer.refresh(0) > 0);
+    assert_eq!(sizer.refresh(8), 0);
+    // What is held is what was sized for.
+    let needed = size(&mut sizer, 40.0, 250.0);
+    let around = [needed.floor() as u32, needed.ceil() as u32]
+        .map(|replicas| sizer.held(variant, 0, replicas).unwrap().requests_per_s);
+    assert!(around[0] <= 40.01 && around[1] >= 39.99, "{needed}: {around:?}");
+    let attained = sizer.attainment(variant, 0, around[1], needed.ceil() as u32).unwrap();
+    assert!((attained - 0.99).abs() < 1e-9);
+    // It survives a restart, small.
+    let text = serde_json::to_string(&sizer).unwrap();
+    assert!(text.len() < 2_048, "{}", text.len());
+    let mut restored: Sizer = serde_json::from_str(&text).unwrap();
+    assert_eq!(size(&mut restored, 40.0, 250.0), needed);
+}

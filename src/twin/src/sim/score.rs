@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
+pub use forebay_core::fleet::TPOT_OUTPUT_TOKENS_MIN;
 use forebay_core::fleet::{Fleet, Slo, World};
 use forebay_core::time::Picos;
 use hdrhistogram::Histogram;
 
 use super::flights::Flight;
 use crate::report::{FleetOutcome, Quantiles, TierSummary};
-
-/// Outputs shorter than this have no meaningful gap between tokens: they are judged end to end.
-pub const TPOT_OUTPUT_TOKENS_MIN: u32 = 16;
 
 /// Largest latency told apart, in microseconds: a day. Longer ones count as a day.
 const LATENCY_MICROS_MAX: u64 = 86_400_000_000;
