@@ -1,6 +1,12 @@
 //! The world that decisions are made about: fleets, variants, tiers and accelerators, resolved
 //! from the manifests into dense tables.
 
+mod rails;
+mod schedule;
+
+pub use rails::{FleetRails, Limits, Pause};
+pub use schedule::{Moment, Schedule, time_zone};
+
 use crate::engine::profile::EngineProfile;
 use crate::ids::{AcceleratorId, FleetId, TierId, VariantId};
 use crate::time::Span;
@@ -32,6 +38,8 @@ pub struct Fleet {
     pub slos: Vec<Option<Slo>>,
     /// Interconnect between prefill and decode replicas; unused without both roles.
     pub transfer: Transfer,
+    /// What no decision about it may leave.
+    pub rails: FleetRails,
 }
 
 /// Outputs shorter than this have no meaningful gap between tokens: they are judged end to end,
@@ -96,7 +104,9 @@ pub enum Late {
 }
 
 /// What a replica of a variant does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub enum Role {
     /// Aggregated: prefill and decode.
     Both,

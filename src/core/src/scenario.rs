@@ -2,7 +2,7 @@
 //! clients wait, how capacity is billed, and which faults happen.
 
 use crate::ids::{AcceleratorId, FleetId, TierId, VariantId};
-use crate::time::{Span, Time};
+use crate::time::{Span, Time, WallTime};
 
 /// Everything about a run that is neither the world, the trace nor the policy.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,6 +11,8 @@ pub struct ScenarioPlan {
     pub name: String,
     /// How traffic is shared out. Weights are relative; at least one share.
     pub shares: Vec<Share>,
+    /// The calendar when the run begins, for schedules.
+    pub starts_at: WallTime,
     /// How capacity is billed.
     pub billing: Billing,
     /// Faults, in no particular order.

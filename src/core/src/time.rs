@@ -26,6 +26,21 @@ pub const RUN_DAYS_MAX: u64 = 200;
 #[serde(transparent)]
 pub struct Time(pub u64);
 
+/// An instant of the calendar: seconds since 1970-01-01 00:00 UTC.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct WallTime(pub i64);
+
+impl WallTime {
+    /// The wall time at an instant of a run that began at `self`, rounded down.
+    #[must_use]
+    pub const fn plus(self, since_start: Time) -> Self {
+        Self(self.0.saturating_add((since_start.0 / 1_000_000_000) as i64))
+    }
+}
+
 /// A span of time in nanoseconds; never negative.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,

@@ -12,7 +12,7 @@ use forebay_core::engine::profile::{
     EngineProfile, Evidence, EvidenceLevel, KvCache, Limits, StepTime,
 };
 use forebay_core::fleet::{
-    CapacityType, Fleet, Late, Role, StartUp, Tier, Transfer, Variant, World,
+    CapacityType, Fleet, FleetRails, Late, Role, StartUp, Tier, Transfer, Variant, World,
 };
 use forebay_core::gate::{Arrival, EndpointLoad, Gate, GateEffect, GateEvent};
 use forebay_core::ids::{AcceleratorId, EndpointId, FleetId, RequestId, TierId, VariantId};
@@ -63,6 +63,7 @@ fn world() -> World {
             variants: 0..1,
             slos: vec![None],
             transfer: Transfer { setup: none, bytes_per_second: 1e10 },
+            rails: FleetRails::default(),
         }],
         variants: vec![Variant {
             fleet: FleetId(0),

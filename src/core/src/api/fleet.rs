@@ -14,6 +14,9 @@ use super::{Amount, CapacityType, Currency, Duration, Kind, Share};
 /// answer, shorter than a person waits for a scale-in.
 pub const DRAIN_SECONDS_DEFAULT: u32 = 600;
 
+/// Annotation that pauses a fleet as `spec.paused` does: `true`, or the time until which.
+pub const ANNOTATION_PAUSED: &str = "forebay.dev/paused";
+
 impl Kind for InferenceFleetSpec {
     const KIND: &'static str = "InferenceFleet";
 }

@@ -27,6 +27,10 @@ pub struct ScenarioSpec {
     /// gets what the others leave.
     #[schemars(length(min = 1, max = SHARES_MAX))]
     pub shares: Vec<ShareSpec>,
+    /// When the run begins, for schedules, such as `2026-07-06T00:00:00Z`; absent = Thursday,
+    /// 1970-01-01, at midnight UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts_at: Option<String>,
     /// What is paid for.
     #[serde(default)]
     pub billing: Billing,
@@ -56,6 +60,7 @@ impl Default for ScenarioSpec {
         Self {
             fleets: Vec::new(),
             shares: Vec::new(),
+            starts_at: None,
             billing: Billing::default(),
             scrape_interval: scrape_interval_default(),
             unscored: unscored_default(),

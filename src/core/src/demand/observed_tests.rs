@@ -2,7 +2,6 @@ use super::*;
 use crate::fleet::Role;
 use crate::ids::{EndpointId, FleetId, TierId, VariantId};
 use crate::observe::{EngineSample, RouterSample, RouterTierSample, Store};
-use crate::plan::FleetView;
 use crate::plan::testing::{Bench, world};
 use crate::time::{Span, Time};
 
@@ -17,7 +16,7 @@ fn observer() -> Observer {
 }
 
 fn see(observer: &mut Observer, bench: &Bench, second: f64) -> Option<FleetDemand> {
-    let view = FleetView { world: &bench.world, targets: &bench.targets, metrics: &bench.store };
+    let view = bench.view();
     observer.observe(&view, Time::from_seconds(second))
 }
 

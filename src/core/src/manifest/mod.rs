@@ -10,6 +10,8 @@ mod schema;
 mod suggest;
 
 #[cfg(test)]
+mod rails_tests;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

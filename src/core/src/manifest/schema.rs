@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 
 use super::node::{Node, Position, Value};
 use super::suggest;
-use crate::api::cron::{self, FORMAT_CRON};
+use crate::api::cron::{self, Cron, FORMAT_CRON};
 use crate::api::scalar::{FORMAT_AMOUNT, FORMAT_DURATION, FORMAT_NAME, FORMAT_SHARE, ScalarError};
 use crate::api::{Amount, Duration, Share};
 
@@ -131,7 +131,9 @@ impl<'a> Walk<'a> {
             FORMAT_CRON => text.map_or_else(
                 || wrong(cron::EXPECTED),
                 |text| {
-                    cron::check(text).map_err(|what| ScalarError { what, expected: cron::EXPECTED })
+                    Cron::parse(text)
+                        .map(|_| ())
+                        .map_err(|what| ScalarError { what, expected: cron::EXPECTED })
                 },
             ),
             FORMAT_NAME => text.map_or_else(|| wrong(NAME_EXPECTED), name),

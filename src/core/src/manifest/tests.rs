@@ -127,7 +127,7 @@ fn without_descriptions(json: &mut serde_json::Value) {
 }
 
 /// A right manifest that each case below breaks in one way.
-const BASE: &str = "\
+pub(super) const BASE: &str = "\
 apiVersion: forebay.dev/v1alpha1
 kind: InferenceFleet
 metadata:
@@ -203,7 +203,7 @@ fn said(from: &str, to: &str) -> String {
     said_of(&BASE.replace(from, to))
 }
 
-fn said_of(text: &str) -> String {
+pub(super) fn said_of(text: &str) -> String {
     let read = parse(&[Source::new("fleet.yaml", text)]);
     let resolved = read.and_then(|manifests| manifests.resolve(None));
     resolved.map_err(|errors: Errors| errors.to_string()).expect_err("it is wrong")

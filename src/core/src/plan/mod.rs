@@ -3,17 +3,21 @@
 
 pub mod by_work;
 pub mod demand;
+pub mod evidence;
 pub mod fill;
+pub mod guard;
+pub mod rails;
 pub mod roll;
 pub mod sizing;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod verdict;
 
 use crate::fleet::World;
 use crate::ids::{EndpointId, VariantId};
 use crate::observe::Store;
 use crate::plan::roll::{RollAnswer, RollRequest};
-use crate::time::Time;
+use crate::time::{Time, WallTime};
 
 /// A scaling policy as a state machine without I/O.
 ///
@@ -46,6 +50,9 @@ pub struct FleetView<'a> {
     pub targets: &'a [ScaleTarget],
     /// Scrapes.
     pub metrics: &'a Store,
+    /// The calendar at [`Time::ZERO`]: what schedules are told apart by. A run whose beginning
+    /// nobody gave begins on Thursday, 1970-01-01, at 00:00 UTC.
+    pub origin: WallTime,
 }
 
 /// One scale target as its `/scale` and its pods show it.

@@ -2,12 +2,13 @@
 
 use crate::engine::profile::{EngineProfile, Evidence, EvidenceLevel, KvCache, Limits, StepTime};
 use crate::fleet::{
-    AcceleratorClass, CapacityType, Fleet, Late, Role, Slo, StartUp, Tier, Transfer, Variant, World,
+    AcceleratorClass, CapacityType, Fleet, FleetRails, Late, Role, Slo, StartUp, Tier, Transfer,
+    Variant, World,
 };
 use crate::ids::{AcceleratorId, EndpointId, FleetId, VariantId};
 use crate::observe::{EngineSample, RouterSample, RouterTierSample, Store};
 use crate::plan::{FleetView, PlanEffect, PlanEvent, Planner, ScaleTarget};
-use crate::time::{Span, Time};
+use crate::time::{Span, Time, WallTime};
 use crate::units::UsdPerHour;
 
 /// An engine whose step takes 10 ms + 40 ms per thousand tokens + 10 ms per million KV tokens.
@@ -89,6 +90,7 @@ pub(crate) fn world(variants: &[(&str, Role)]) -> World {
             variants: 0..variants.len() as u16,
             slos: vec![Some(Slo::Latency { ttft, tpot, percentile: 0.99 })],
             transfer: Transfer { setup: Span::ZERO, bytes_per_second: 1e10 },
+            rails: FleetRails::default(),
         }],
         variants,
         tiers: vec![Tier {
@@ -151,9 +153,19 @@ impl Bench {
         }
     }
 
+    /// What a planner is shown.
+    pub(crate) fn view(&self) -> FleetView<'_> {
+        FleetView {
+            world: &self.world,
+            targets: &self.targets,
+            metrics: &self.store,
+            origin: WallTime::default(),
+        }
+    }
+
     /// Lets a planner decide; what it asked for, by variant, with the last reason.
     pub(crate) fn plan(&self, planner: &mut impl Planner, second: f64) -> Vec<(u16, u32, String)> {
-        let view = FleetView { world: &self.world, targets: &self.targets, metrics: &self.store };
+        let view = self.view();
         let mut effects = Vec::new();
         planner.step(Time::from_seconds(second), PlanEvent::Due(&view), &mut effects);
         let scales = effects.into_iter().map(|effect| match effect {

@@ -4,7 +4,7 @@ use forebay_core::engine::profile::{
     EngineProfile, Evidence, EvidenceLevel, KvCache, Limits, StepTime,
 };
 use forebay_core::fleet::{
-    CapacityType, Fleet, Late, Role, Slo, StartUp, Tier, Transfer, Variant, World,
+    CapacityType, Fleet, FleetRails, Late, Role, Slo, StartUp, Tier, Transfer, Variant, World,
 };
 use forebay_core::ids::{AcceleratorId, FleetId};
 use forebay_core::time::Span;
@@ -22,6 +22,7 @@ pub(super) fn world() -> World {
             variants: 0..3,
             slos: vec![Some(latency), Some(latency), Some(completion)],
             transfer: Transfer { setup: Span::from_millis(5), bytes_per_second: 1e10 },
+            rails: FleetRails::default(),
         }],
         variants: [Role::Both, Role::Prefill, Role::Decode].map(variant).to_vec(),
         tiers: vec![tier("high", 10, false), tier("low", 0, false), tier("batch", -1, true)],

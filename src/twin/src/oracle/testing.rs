@@ -4,7 +4,8 @@ use forebay_core::engine::profile::{
     EngineProfile, Evidence, EvidenceLevel, KvCache, Limits, StepTime,
 };
 use forebay_core::fleet::{
-    AcceleratorClass, CapacityType, Fleet, Late, Role, Slo, StartUp, Tier, Transfer, Variant, World,
+    AcceleratorClass, CapacityType, Fleet, FleetRails, Late, Role, Slo, StartUp, Tier, Transfer,
+    Variant, World,
 };
 use forebay_core::ids::{AcceleratorId, FleetId};
 use forebay_core::time::Span;
@@ -91,6 +92,7 @@ pub(super) fn world(variants: Vec<Variant>, prices: &[f64]) -> World {
                 Some(Slo::Completion { within: Span::from_secs(3_600), percentile: 0.99 }),
             ],
             transfer: Transfer { setup: Span::ZERO, bytes_per_second: 1e11 },
+            rails: FleetRails::default(),
         }],
         variants,
         tiers: vec![tier("interactive", 10, false), tier("batch", 0, true)],

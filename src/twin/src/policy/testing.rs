@@ -4,12 +4,13 @@ use forebay_core::engine::profile::{
     EngineProfile, Evidence, EvidenceLevel, KvCache, Limits, StepTime,
 };
 use forebay_core::fleet::{
-    AcceleratorClass, CapacityType, Fleet, Late, Role, Slo, StartUp, Tier, Transfer, Variant, World,
+    AcceleratorClass, CapacityType, Fleet, FleetRails, Late, Role, Slo, StartUp, Tier, Transfer,
+    Variant, World,
 };
 use forebay_core::ids::{AcceleratorId, EndpointId, FleetId, VariantId};
 use forebay_core::observe::{EngineSample, RouterSample, RouterTierSample, Store};
 use forebay_core::plan::{FleetView, PlanEffect, PlanEvent, Planner, ScaleTarget};
-use forebay_core::time::{Span, Time};
+use forebay_core::time::{Span, Time, WallTime};
 use forebay_core::units::UsdPerHour;
 
 use super::PolicySpec;
@@ -100,6 +101,7 @@ pub(crate) fn world(variants: &[(&str, Role)]) -> World {
             variants: 0..variants.len() as u16,
             slos: vec![Some(Slo::Latency { ttft, tpot, percentile: 0.99 })],
             transfer: Transfer { setup: Span::ZERO, bytes_per_second: 1e10 },
+            rails: FleetRails::default(),
         }],
         variants,
         tiers: vec![Tier {
@@ -202,8 +204,12 @@ impl Bench {
         let now = Time::from_seconds(second);
         let mut effects = Vec::new();
         if self.planner.next_deadline().is_some_and(|due| due <= now) {
-            let view =
-                FleetView { world: &self.world, targets: &self.targets, metrics: &self.store };
+            let view = FleetView {
+                world: &self.world,
+                targets: &self.targets,
+                metrics: &self.store,
+                origin: WallTime::default(),
+            };
             self.planner.step(now, PlanEvent::Due(&view), &mut effects);
             assert!(self.planner.next_deadline().is_none_or(|due| due > now), "not stuck");
         }

@@ -341,7 +341,12 @@ impl<'a> Simulation<'a> {
         let targets: Vec<ScaleTarget> = (0..self.world.variants.len())
             .map(|variant| self.scale_target(VariantId(variant as u16)))
             .collect();
-        let view = FleetView { world: self.world, targets: &targets, metrics: &self.store };
+        let view = FleetView {
+            world: self.world,
+            targets: &targets,
+            metrics: &self.store,
+            origin: self.scenario.starts_at,
+        };
         let now = Time::from_picos(self.now);
         let mut effects = std::mem::take(&mut self.plan_effects);
         self.planner.step(now, PlanEvent::Due(&view), &mut effects);

@@ -4,10 +4,12 @@ use forebay_core::engine::profile::{
     EngineProfile, Evidence, EvidenceLevel, KvCache, Limits, StepTime,
 };
 use forebay_core::fleet::{
-    AcceleratorClass, CapacityType, Fleet, Late, Role, Slo, StartUp, Tier, Transfer, Variant,
+    AcceleratorClass, CapacityType, Fleet, FleetRails, Late, Role, Slo, StartUp, Tier, Transfer,
+    Variant,
 };
 use forebay_core::ids::AcceleratorId;
 use forebay_core::scenario::{Billing, Client, Fault, FaultKind, Shape, Share};
+use forebay_core::time::WallTime;
 use forebay_core::units::UsdPerHour;
 
 use super::*;
@@ -100,6 +102,7 @@ pub(super) fn world(variants: Vec<Variant>) -> World {
                 Some(Slo::Completion { within: Span::from_secs(3_600), percentile: 0.99 }),
             ],
             transfer: Transfer { setup: Span::from_millis(1), bytes_per_second: 40e9 },
+            rails: FleetRails::default(),
         }],
         variants,
         tiers: vec![tier("interactive", false), tier("batch", true)],
@@ -136,6 +139,7 @@ pub(super) fn scenario() -> ScenarioPlan {
         billing: Billing::PerReplica,
         faults: Vec::new(),
         scrape_interval: Span::from_secs(15),
+        starts_at: WallTime::default(),
         unscored: Span::ZERO,
         tenant_weights: Default::default(),
     }

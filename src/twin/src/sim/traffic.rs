@@ -243,6 +243,8 @@ mod tests {
     use forebay_core::ids::{FleetId, TierId};
     use forebay_core::scenario::{Billing, Client, Fault};
 
+    use forebay_core::time::WallTime;
+
     use super::*;
 
     struct Even {
@@ -281,6 +283,7 @@ mod tests {
             billing: Billing::PerReplica,
             faults,
             scrape_interval: Span::from_secs(15),
+            starts_at: WallTime::default(),
             unscored: Span::ZERO,
             tenant_weights: Default::default(),
         }

@@ -1,4 +1,4 @@
-//! Fleets: what each promises to whom, and rails.
+//! Fleets: what each promises to whom.
 
 use super::Resolver;
 use crate::api::fleet::TierSlo;
@@ -16,7 +16,7 @@ impl Resolver<'_> {
             self.variants(FleetId(index as u16), fleet);
             let variants = first..self.world.variants.len() as u16;
             self.roles(fleet);
-            self.references(fleet);
+            let rails = self.rails(fleet, VariantId(first));
             let slos = self.slos(fleet);
             let transfer = fleet.spec().transfer.as_ref().map_or(
                 // Never used: the check of roles asks for it where both roles exist.
@@ -31,7 +31,7 @@ impl Resolver<'_> {
                 models => models.to_vec(),
             };
             let name = fleet.name().to_owned();
-            self.world.fleets.push(Fleet { name, models, variants, slos, transfer });
+            self.world.fleets.push(Fleet { name, models, variants, slos, transfer, rails });
         }
     }
 
@@ -150,34 +150,6 @@ impl Resolver<'_> {
                 )
                 .hint("add a variant with that role, or use `role: Both`"),
         );
-    }
-
-    /// Names inside a fleet that are used only live are checked all the same.
-    fn references(&mut self, fleet: &Located<InferenceFleetSpec>) {
-        let limits = fleet.spec().limits.iter().flat_map(|limits| &limits.accelerators);
-        for (index, limit) in limits.enumerate() {
-            let name = &limit.accelerator_class;
-            if self.accelerator(name).is_none() {
-                let used = self.world.accelerators.iter().map(|class| class.name.as_str());
-                let hint = suggest::hint(name, used);
-                let path = format!("spec.limits.accelerators[{index}].acceleratorClass");
-                let what = format!("no variant uses `{name}`");
-                self.problems.push(fleet.problem(&path, what).hint(hint));
-            }
-        }
-        let variants = || fleet.spec().variants.iter().map(|variant| variant.name.as_str());
-        for (index, schedule) in fleet.spec().schedules.iter().enumerate() {
-            for (place, minimum) in schedule.minimums.iter().enumerate() {
-                if !variants().any(|name| name == minimum.variant) {
-                    let path = format!("spec.schedules[{index}].minimums[{place}].variant");
-                    self.problems.push(
-                        fleet
-                            .problem(&path, format!("there is no variant `{}`", minimum.variant))
-                            .hint(suggest::hint(&minimum.variant, variants())),
-                    );
-                }
-            }
-        }
     }
 
     /// A variant of a fleet by its name, or a problem.

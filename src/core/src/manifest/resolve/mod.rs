@@ -2,6 +2,7 @@
 
 mod accelerators;
 mod fleets;
+mod rails;
 mod shares;
 mod tiers;
 mod variants;

@@ -29,6 +29,7 @@ impl<'a> Resolver<'a> {
         let mut plan = ScenarioPlan {
             name: scenario.map_or("default", Located::name).to_owned(),
             shares: Vec::new(),
+            starts_at: self.starts_at(scenario),
             billing: match spec.billing {
                 scenario::Billing::PerReplica => Billing::PerReplica,
                 scenario::Billing::PerNode => Billing::PerNode,
