@@ -333,8 +333,7 @@ fn learn_window(
     last: Aged<&EngineSample>,
     ready: bool,
 ) -> bool {
-    let tells =
-        Tells { prompts: entry.role != Role::Decode, outputs: entry.role != Role::Prefill };
+    let tells = Tells { prompts: entry.role != Role::Decode, outputs: entry.role != Role::Prefill };
     if let Ok(finished) = Finished::between(first.value, last.value) {
         learned.lengths.observe(&finished, tells);
         fleet_lengths.observe(&finished, tells);

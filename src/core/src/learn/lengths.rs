@@ -232,9 +232,10 @@ impl TierLengthsLearner {
             add(&mut self.prompt, requests, tokens, variation[0]);
         }
         // A finished request of two tokens or more has one time per output token.
-        if let (Ok(requests), Ok(tokens)) =
-            (gained(first.tpot.count(), last.tpot.count()), counter(|tier| tier.output_tokens_total))
-        {
+        if let (Ok(requests), Ok(tokens)) = (
+            gained(first.tpot.count(), last.tpot.count()),
+            counter(|tier| tier.output_tokens_total),
+        ) {
             add(&mut self.output, requests, tokens, variation[1]);
         }
     }

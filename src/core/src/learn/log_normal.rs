@@ -66,8 +66,8 @@ impl LogNormal {
         let narrowed = (1.0 - variance / (sigma * sigma)).clamp(0.0, 1.0);
         let total = self.weight + narrowed;
         let distance = value - self.mean;
-        self.rate += 0.5
-            * (narrowed * distance * distance * self.weight / total + narrowed * variance);
+        self.rate +=
+            0.5 * (narrowed * distance * distance * self.weight / total + narrowed * variance);
         self.shape += narrowed / 2.0;
         self.mean += narrowed * distance / total;
         self.weight = total;

@@ -131,8 +131,8 @@ impl Learner {
             learned.follow(&world.variants[index]);
         }
         for stored in snapshot.fleets {
-            let unsound = !stored.lengths.is_sound()
-                || stored.tiers.values().any(|tier| !tier.is_sound());
+            let unsound =
+                !stored.lengths.is_sound() || stored.tiers.values().any(|tier| !tier.is_sound());
             if unsound {
                 return Err(SnapshotError::Unsound { what: stored.name });
             }

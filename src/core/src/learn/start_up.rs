@@ -320,8 +320,7 @@ mod tests {
     fn a_replica_seen_late_or_cancelled_is_censored_not_wrong() {
         // First seen when it has long been starting: it took between 0 and all of that time.
         let mut late = learner();
-        let starting =
-            ScaleTarget { starting_since: vec![at(0)], ..ScaleTarget::default() };
+        let starting = ScaleTarget { starting_since: vec![at(0)], ..ScaleTarget::default() };
         let ready = ScaleTarget { endpoints_ready: vec![EndpointId(0)], ..ScaleTarget::default() };
         late.observe(at(900), &starting);
         late.observe(at(915), &ready);
@@ -331,8 +330,7 @@ mod tests {
         let mut cancelled = learner();
         for round in 0..40 {
             let from = round * 1_000;
-            let starting =
-                ScaleTarget { starting_since: vec![at(from)], ..ScaleTarget::default() };
+            let starting = ScaleTarget { starting_since: vec![at(from)], ..ScaleTarget::default() };
             cancelled.observe(at(from + 1), &starting);
             cancelled.observe(at(from + 31), &starting);
             cancelled.observe(at(from + 46), &ScaleTarget::default());

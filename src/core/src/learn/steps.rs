@@ -30,9 +30,7 @@ const PREEMPTED_SHARE_MAX: f64 = 0.2;
 const STEP_SECONDS_MAX: f64 = 100.0;
 
 /// Why a window says nothing that may be learned.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum LeftOut {
     /// The second page is not later than the first: a clock stepped back, or a page came twice.
@@ -229,9 +227,8 @@ struct Added {
 impl Added {
     fn between(first: &EngineSample, last: &EngineSample) -> Result<Self, LeftOut> {
         let counter = |read: fn(&EngineSample) -> f64| gained(read(first), read(last));
-        let histogram = |read: fn(&EngineSample) -> &Histogram| {
-            histogram_gained(read(first), read(last))
-        };
+        let histogram =
+            |read: fn(&EngineSample) -> &Histogram| histogram_gained(read(first), read(last));
         let itl = histogram(|page| &page.itl)?;
         let iterations = histogram(|page| &page.iteration_tokens)?;
         let ttft = histogram(|page| &page.ttft)?;

@@ -142,8 +142,7 @@ impl<const D: usize> Rls<D> {
         });
         let mut next: [[f64; D]; D] = std::array::from_fn(|row| {
             std::array::from_fn(|column| {
-                let product: f64 =
-                    (0..D).map(|inner| half[row][inner] * kept[column][inner]).sum();
+                let product: f64 = (0..D).map(|inner| half[row][inner] * kept[column][inner]).sum();
                 product + gain[row] * gain[column]
             })
         });

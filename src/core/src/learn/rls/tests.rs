@@ -16,7 +16,13 @@ fn settings<const D: usize>() -> Settings<D> {
     }
 }
 
-fn learn<const D: usize>(rls: &mut Rls<D>, settings: &Settings<D>, x: [f64; D], y: f64, noise: f64) {
+fn learn<const D: usize>(
+    rls: &mut Rls<D>,
+    settings: &Settings<D>,
+    x: [f64; D],
+    y: f64,
+    noise: f64,
+) {
     let innovation = y - dot(&x, rls.parameters());
     rls.update(settings, &x, innovation, noise);
 }

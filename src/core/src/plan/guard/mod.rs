@@ -11,6 +11,9 @@ mod outlook;
 mod pool;
 mod shortage;
 
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 
 use self::edits::Edits;

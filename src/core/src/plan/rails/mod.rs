@@ -19,6 +19,11 @@ mod breaker;
 mod ledger;
 mod limits;
 
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 
 use self::breaker::Breaker;
@@ -92,7 +97,8 @@ pub struct Rails {
 struct FleetState {
     ledger: Ledger,
     breaker: Breaker,
-    degraded: bool,
+    /// The last mean error of predictions, while it is too large to act on them.
+    degraded: Option<f64>,
 }
 
 /// One fleet being railed.
@@ -283,17 +289,12 @@ fn standing(
         error.samples >= settings.error_samples_min && error.relative.is_finite()
     };
     let band = settings.error_band;
+    let most = if state.degraded.is_some() { band / 2.0 } else { band };
+    // Where nobody has shown that predictions are right again, they are not.
     if let Some(error) = known.prediction_error.filter(enough) {
-        let most = if state.degraded { band / 2.0 } else { band };
-        state.degraded = error.relative > most;
-        if state.degraded {
-            let error = error.relative;
-            draft.say(Rule::Degraded { error, band });
-            return Standing::Degraded { error, band };
-        }
-    } else if state.degraded {
-        // Nobody has shown that predictions are right again.
-        return Standing::Degraded { error: f64::NAN, band };
+        state.degraded = Some(error.relative).filter(|error| *error > most);
     }
-    Standing::Normal
+    let Some(error) = state.degraded else { return Standing::Normal };
+    draft.say(Rule::Degraded { error, band });
+    Standing::Degraded { error, band }
 }
