@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Simulate(SimulateArguments),
     /// Search a policy's tunables for the least cost that keeps every tier's SLO.
     Tune(TuneArguments),
+    /// Say why the planner did what it did at a moment of a replay, or list what it changed.
+    Explain(ExplainArguments),
     /// Compare the simulated engines with measured serving runs.
     Fidelity(FidelityArguments),
     /// Generate the engine profiles from published kernel measurements.
@@ -27,7 +29,7 @@ pub(crate) enum Command {
 }
 
 /// The fleet and its traffic.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct InputArguments {
     /// Manifests (YAML): InferenceFleet, TrafficPolicy, AcceleratorClass, EngineProfile, Scenario.
     /// Repeat it for several files; a name without a path means a built-in fleet.
@@ -81,6 +83,29 @@ pub(crate) struct SimulateArguments {
     /// Write the report as one self-contained page.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArguments {
+    #[command(flatten)]
+    pub(crate) input: InputArguments,
+
+    /// Policy to ask; only those explain themselves that are ours.
+    #[arg(long, value_name = "SPEC", default_value = "forebay")]
+    pub(crate) policy: String,
+
+    /// The moment, from the start of the window: `14:05` or `3h20m`. Without it: one line for
+    /// each decision that changed something.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<String>,
+
+    /// Decisions about this fleet only.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) of: Option<String>,
+
+    /// Write the records as JSON to a file, or to stdout with `-`.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

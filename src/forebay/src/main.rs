@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod explain;
 mod fidelity;
 mod inputs;
 mod output;
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {
         cli::Command::Simulate(arguments) => simulate::run(&arguments),
         cli::Command::Tune(arguments) => tune::run(&arguments),
+        cli::Command::Explain(arguments) => explain::run(&arguments),
         cli::Command::Fidelity(arguments) => fidelity::run(&arguments),
         cli::Command::Profiles(arguments) => profiles::run(&arguments),
     };

@@ -19,7 +19,7 @@ use crate::oracle::load::{self, Load, LoadOptions, OracleError};
 use crate::oracle::schedule::{Follow, Schedule};
 use crate::policy::{self, PolicySpec, SpecError};
 use crate::report::Run;
-use crate::sim::{self, Setup, SimulationError, Traffic};
+use crate::sim::{self, Decided, Setup, SimulationError, Traffic};
 use crate::trace::{Trace, TraceError};
 use crate::tune::{Goal, Outcome, side_by_side};
 
@@ -108,9 +108,24 @@ impl Experiment<'_> {
         parameters.insert("gate".into(), spec.gate().into());
         parameters.extend(gates::parameters(spec.gate(), &settings).map_err(gate_error)?);
         let planner = policy::build(spec, &world)?;
-        let mut finished = self.run_with(&spec.to_string(), &world, planner, spec)?;
+        let mut finished = self.run_with(&spec.to_string(), &world, planner, spec, None)?;
         finished.run.parameters = parameters;
         Ok(finished)
+    }
+
+    /// Runs one policy; `decided` hears of every decision that it explains.
+    ///
+    /// # Errors
+    /// As [`Experiment::run`].
+    pub fn explain(
+        &self,
+        spec: &PolicySpec,
+        decided: Decided<'_>,
+    ) -> Result<Finished, ExperimentError> {
+        let mut world = self.world.clone();
+        spec.apply(&mut world)?;
+        let planner = policy::build(spec, &world)?;
+        self.run_with(&spec.to_string(), &world, planner, spec, Some(decided))
     }
 
     /// Runs a planner behind the gate that `gate` names.
@@ -120,6 +135,7 @@ impl Experiment<'_> {
         world: &World,
         planner: Box<dyn Planner + Send>,
         gate: &PolicySpec,
+        decided: Option<Decided<'_>>,
     ) -> Result<Finished, ExperimentError> {
         let settings = gate.gate_settings();
         let gates = (0..world.fleets.len())
@@ -130,7 +146,7 @@ impl Experiment<'_> {
             .map_err(|source| ExperimentError::Gate { spec: name.to_owned(), source })?;
         let source = self.trace.stream()?;
         let begun = Instant::now();
-        let measured = sim::run(Setup {
+        let setup = Setup {
             world,
             scenario: self.scenario,
             source,
@@ -138,7 +154,11 @@ impl Experiment<'_> {
             planner,
             gates,
             seed: self.seed,
-        })
+        };
+        let measured = match decided {
+            Some(decided) => sim::run_explained(setup, decided),
+            None => sim::run(setup),
+        }
         .map_err(|source| ExperimentError::Simulation { spec: name.to_owned(), source })?;
         let wall_seconds = begun.elapsed().as_secs_f64();
         Ok(Finished {
@@ -208,7 +228,7 @@ impl Experiment<'_> {
             let planner = Box::new(Follow::new(Arc::clone(schedule)));
             let result = PolicySpec::parse(&format!("static:gate={}", choice.name))
                 .map_err(ExperimentError::from)
-                .and_then(|gate| self.run_with("clairvoyant", self.world, planner, &gate));
+                .and_then(|gate| self.run_with("clairvoyant", self.world, planner, &gate, None));
             result.map_or_else(
                 |error| {
                     if let Ok(mut failure) = failure.lock() {

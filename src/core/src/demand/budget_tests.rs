@@ -55,31 +55,34 @@ impl Plant {
 }
 
 #[test]
-fn a_day_lands_at_its_percentile_without_swinging() {
-    let mut plant = Plant::new();
-    let (high, low) = plant.day(|_| 1.0);
-    let attained = 1.0 - plant.missed / plant.requests;
-    assert!((0.99..0.9925).contains(&attained), "{attained}");
-    assert!(high - low < 0.8, "{low}..{high}");
-    // The second day, from where the first ended.
-    (plant.requests, plant.missed) = (0.0, 0.0);
-    plant.day(|_| 1.0);
-    let attained = 1.0 - plant.missed / plant.requests;
-    assert!((0.99..0.992).contains(&attained), "{attained}");
+fn it_follows_the_weather_of_days_and_lands_at_its_percentile() {
+    for (trouble, settles) in [(1.0, 0.7), (2.5, 1.6)] {
+        let mut plant = Plant::new();
+        for _ in 0..6 {
+            let (high, low) = plant.day(|_| trouble);
+            assert!(high - low < 0.4, "{low}..{high}");
+        }
+        // The week's last day, from where the others ended.
+        (plant.requests, plant.missed) = (0.0, 0.0);
+        plant.day(|_| trouble);
+        let attained = 1.0 - plant.missed / plant.requests;
+        assert!((0.987..0.994).contains(&attained), "{attained} at trouble {trouble}");
+        let level = plant.budget.level();
+        assert!((level - settles).abs() < 0.4, "{level} at trouble {trouble}");
+    }
 }
 
 #[test]
-fn a_change_of_weather_is_answered_within_the_hour_and_a_day_is_kept() {
+fn one_day_moves_it_little() {
     let mut plant = Plant::new();
-    plant.day(|hour| if hour < 12.0 { 0.5 } else { 2.0 });
-    let attained = 1.0 - plant.missed / plant.requests;
-    assert!((0.99..0.9925).contains(&attained), "{attained}");
+    plant.day(|_| 0.1);
+    assert!((LEVEL_START - plant.budget.level()) < 0.5, "{}", plant.budget.level());
 }
 
 #[test]
 fn nothing_moves_without_a_reason() {
     let mut budget = Budget::new(0.99);
-    assert!((budget.quantile() - 0.95).abs() < 1e-3, "{}", budget.quantile());
+    assert!((budget.quantile() - 0.9).abs() < 1e-3, "{}", budget.quantile());
     let minute = |n: u64| Time::ZERO + Span::from_secs(60 * n);
     let all_missed = Judged { requests: 1_000.0, missed: 1_000.0, ..Judged::default() };
     // Stale data, capacity that cannot be had, and NaN say nothing.

@@ -198,7 +198,7 @@ impl Planner for WorkPlanner {
 }
 
 /// From the decision to a ready replica, if it needs a new node: the 90th percentile.
-fn lead_time(world: &crate::fleet::World, variant: &crate::fleet::Variant) -> Span {
+pub(super) fn lead_time(world: &crate::fleet::World, variant: &crate::fleet::Variant) -> Span {
     /// Standard normal quantile at 0.9.
     const Z90: f64 = 1.2816;
     let node = world.accelerators[variant.accelerator.index()].node_provisioning;
@@ -207,7 +207,7 @@ fn lead_time(world: &crate::fleet::World, variant: &crate::fleet::Variant) -> Sp
 }
 
 /// Whether every ready endpoint of a fleet was scraped lately.
-fn all_fresh(view: &FleetView<'_>, fleet: FleetId, now: Time) -> bool {
+pub(super) fn all_fresh(view: &FleetView<'_>, fleet: FleetId, now: Time) -> bool {
     let router = view.metrics.router(fleet, now);
     let router_fresh = router.is_none_or(|router| now.since(router.at) <= FRESH);
     let engines_fresh = view.world.variants_of(fleet).all(|(id, _)| {

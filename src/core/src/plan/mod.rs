@@ -5,10 +5,12 @@ pub mod by_work;
 pub mod demand;
 pub mod evidence;
 pub mod fill;
+pub mod forebay;
 pub mod guard;
 pub mod rails;
 pub mod roll;
 pub mod sizing;
+pub mod solve;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod verdict;
@@ -88,6 +90,8 @@ pub enum PlanEffect {
     /// comes back with [`PlanEvent::Rolled`], or never: a newer request may replace one that has
     /// not been begun.
     Roll(Box<RollRequest>),
+    /// What was decided and why, one record per fleet; for the log, the page and `explain`.
+    Decided(Box<crate::explain::Decision>),
     /// The policy cannot go on (an external policy died, hung or answered nonsense). The driver
     /// stops deciding and reports what was measured until now.
     Abort {

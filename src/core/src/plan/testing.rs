@@ -168,8 +168,9 @@ impl Bench {
         let view = self.view();
         let mut effects = Vec::new();
         planner.step(Time::from_seconds(second), PlanEvent::Due(&view), &mut effects);
-        let scales = effects.into_iter().map(|effect| match effect {
-            PlanEffect::Scale { variant, replicas, reason } => (variant.0, replicas, reason),
+        let scales = effects.into_iter().filter_map(|effect| match effect {
+            PlanEffect::Scale { variant, replicas, reason } => Some((variant.0, replicas, reason)),
+            PlanEffect::Decided(_) => None,
             PlanEffect::Roll(request) => panic!("a roll-forward for {:?}", request.fleet),
             PlanEffect::Abort { what } => panic!("{what}"),
         });

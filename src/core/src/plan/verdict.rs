@@ -161,6 +161,39 @@ pub enum Rule {
     },
 }
 
+impl Rule {
+    /// Its name in records: stable.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::DataMissing(_) => "data-missing",
+            Self::NotWatchedLongEnough { .. } => "not-watched-long-enough",
+            Self::Glide { .. } => "glide",
+            Self::SuccessorNotReady { .. } => "successor-not-ready",
+            Self::Consolidation { .. } => "consolidation",
+            Self::Shortage { .. } => "shortage",
+            Self::NothingElseToBeHad { .. } => "nothing-else-to-be-had",
+            Self::HeldAsGiven { .. } => "held-as-given",
+            Self::StoppedByEdits { .. } => "stopped-by-edits",
+            Self::Paused { .. } => "paused",
+            Self::BreakerTripped { .. } => "breaker-tripped",
+            Self::BreakerHolds { .. } => "breaker-holds",
+            Self::ScheduleMinimum { .. } => "schedule-minimum",
+            Self::ScheduleNoScaleIn { .. } => "schedule-no-scale-in",
+            Self::Minimum => "minimum",
+            Self::Maximum => "maximum",
+            Self::RemovedTooFast { .. } => "removed-too-fast",
+            Self::AddedTooFast { .. } => "added-too-fast",
+            Self::PriceUnknown => "price-unknown",
+            Self::CostLimit { .. } => "cost-limit",
+            Self::AcceleratorLimit { .. } => "accelerator-limit",
+            Self::LimitBelowMinimums => "limit-below-minimums",
+            Self::LimitExceeded => "limit-exceeded",
+            Self::Degraded { .. } => "degraded",
+        }
+    }
+}
+
 impl fmt::Display for Rule {
     /// One plain sentence, without the names of variant and fleet.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

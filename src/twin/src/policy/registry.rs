@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use forebay_core::fleet::{Role, World};
 use forebay_core::plan::Planner;
 use forebay_core::plan::by_work::{Settings as WorkSettings, WorkPlanner};
+use forebay_core::plan::forebay::{Forebay, Settings as Settings2};
 use forebay_core::time::Span;
 
 use super::autoscaler::{Autoscaler, Keda};
@@ -29,6 +30,7 @@ pub const NAMES: &[(&str, &str)] = &[
     ("llmd-slo", "llm-d: KEDA on P90 latency over its SLO"),
     ("dynamo", "NVIDIA Dynamo planner: throughput loop, load loop, or both"),
     ("wva", "llm-d Workload Variant Autoscaler, V1 analyzer (deprecated)"),
+    ("by-work", "our first planner"),
     ("forebay", "ours: every pool sized by work, cheapest variant first"),
     ("exec", "your own program over stdin and stdout, see docs/external-policy.md"),
 ];
@@ -53,8 +55,12 @@ pub(crate) fn prepare(spec: &PolicySpec, world: &World) -> Result<Prepared, Spec
             let planner = super::exec::Exec::read(&mut keys)?;
             return Ok((Box::new(planner), keys.finish()?));
         }
+        "by-work" => {
+            let planner = WorkPlanner::new(read_by_work(&mut keys, &common)?);
+            return Ok((Box::new(planner), keys.finish()?));
+        }
         "forebay" => {
-            let planner = WorkPlanner::new(read_forebay(&mut keys, &common)?);
+            let planner = Forebay::new(world, read_forebay(&mut keys, &common)?);
             return Ok((Box::new(planner), keys.finish()?));
         }
         "hpa" | "keda" | "llmd-queue" | "llmd-saturation" | "llmd-tokens" => {
@@ -157,7 +163,33 @@ fn read_keda(keys: &mut Keys<'_>) -> Result<Keda, SpecError> {
     Ok(Keda { polling, cooldown: keys.span("cooldown", Span::from_secs(300))?, min: None })
 }
 
-fn read_forebay(keys: &mut Keys<'_>, common: &Common) -> Result<WorkSettings, SpecError> {
+fn read_forebay(keys: &mut Keys<'_>, common: &Common) -> Result<Settings2, SpecError> {
+    let defaults = Settings2::default();
+    let interval = keys.span("interval", defaults.interval)?;
+    if interval == Span::ZERO {
+        return Err(keys.error("interval=0s", "the planner needs an interval, for instance 15s"));
+    }
+    let prioritises = matches!(keys.spec().gate(), "forebay" | "stock-flow");
+    Ok(Settings2 {
+        rho: keys.number("rho", defaults.rho, 0.05..=3.0)?,
+        rho_saturated: keys.number("rho_saturated", defaults.rho_saturated, 0.05..=1.0)?,
+        safety: keys.number("safety", defaults.safety, -6.0..=6.0)?,
+        level: keys.number("level", defaults.level, -1.0..=3.0)?,
+        miss_budget: keys.number("miss_budget", 1.0, 0.0..=1.0)? > 0.5,
+        tiered: keys.number("tiered", if prioritises { 1.0 } else { 0.0 }, 0.0..=1.0)? > 0.5,
+        learn: keys.number("learn", 1.0, 0.0..=1.0)? > 0.5,
+        window: keys.span("window", defaults.window)?,
+        interval,
+        rate_window: keys.span("rate_window", defaults.rate_window)?,
+        drain: keys.span("drain", defaults.drain)?,
+        margin: keys.span("margin", defaults.margin)?,
+        patience: keys.span("patience", defaults.patience)?,
+        horizon: keys.span("horizon", defaults.horizon)?,
+        split: common.split,
+    })
+}
+
+fn read_by_work(keys: &mut Keys<'_>, common: &Common) -> Result<WorkSettings, SpecError> {
     let defaults = WorkSettings::default();
     let interval = keys.span("interval", defaults.interval)?;
     if interval == Span::ZERO {
@@ -195,7 +227,7 @@ pub(crate) fn is_exec_key(key: &str) -> bool {
 /// control for those who scale on its queue or its saturation.
 pub(crate) fn default_gate(spec: &PolicySpec) -> &'static str {
     match spec.name() {
-        "forebay" => return "forebay",
+        "forebay" | "by-work" => return "forebay",
         "llmd-queue" | "llmd-saturation" => return "stock-flow",
         _ => {}
     }

@@ -194,6 +194,7 @@ impl Bench {
                     format!("{}={replicas}", self.world.variants[variant.index()].name)
                 }
                 PlanEffect::Roll(request) => format!("roll: {}", request.id),
+                PlanEffect::Decided(record) => format!("decided: {}", record.binding),
                 PlanEffect::Abort { what } => format!("abort: {what}"),
             })
             .collect()

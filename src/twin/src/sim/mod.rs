@@ -24,6 +24,7 @@ mod tests;
 use std::sync::Arc;
 
 use forebay_core::engine::{Engine, EngineEvent, Physics};
+use forebay_core::explain::Decision;
 use forebay_core::fleet::World;
 use forebay_core::gate::{Gate, GateEffect};
 use forebay_core::ids::{EndpointId, FleetId, TierId, VariantId};
@@ -117,6 +118,22 @@ pub fn run(setup: Setup<'_>) -> Result<Measured, SimulationError> {
     Simulation::new(setup)?.run()
 }
 
+/// Hears of every decision of a planner that explains itself.
+pub type Decided<'a> = Box<dyn FnMut(Decision) + Send + 'a>;
+
+/// As [`run`]; `decided` hears of every decision.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_explained<'a>(
+    setup: Setup<'a>,
+    decided: Decided<'a>,
+) -> Result<Measured, SimulationError> {
+    let mut simulation = Simulation::new(setup)?;
+    simulation.decided = Some(decided);
+    simulation.run()
+}
+
 struct Simulation<'a> {
     world: &'a World,
     scenario: &'a ScenarioPlan,
@@ -141,6 +158,7 @@ struct Simulation<'a> {
     gates: Vec<GateSeat<'a>>,
     planner: Box<dyn Planner + Send + 'a>,
     planner_due: Option<Picos>,
+    decided: Option<Decided<'a>>,
     aborted: Option<String>,
     store: Store,
     routers: Vec<Router>,
@@ -214,6 +232,7 @@ impl<'a> Simulation<'a> {
             gates,
             planner,
             planner_due: None,
+            decided: None,
             aborted: None,
             store: Store::default(),
             routers: (0..world.fleets.len()).map(|_| Router::new(world.tiers.len())).collect(),
@@ -354,6 +373,11 @@ impl<'a> Simulation<'a> {
             match effect {
                 PlanEffect::Scale { variant, replicas, .. } => self.scale(variant, replicas),
                 PlanEffect::Roll(_) => {}
+                PlanEffect::Decided(decision) => {
+                    if let Some(decided) = &mut self.decided {
+                        decided(*decision);
+                    }
+                }
                 PlanEffect::Abort { what } => self.aborted = Some(what),
             }
         }

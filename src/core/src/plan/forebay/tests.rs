@@ -1,0 +1,103 @@
+use super::*;
+use crate::explain::{self, Decision};
+use crate::fleet::Role;
+use crate::plan::testing::{Bench, world};
+
+/// Everything that one step did.
+fn decide(bench: &Bench, planner: &mut Forebay, second: f64) -> (Vec<(u16, u32)>, Vec<Decision>) {
+    let mut effects = Vec::new();
+    planner.step(Time::from_seconds(second), PlanEvent::Due(&bench.view()), &mut effects);
+    let (mut scales, mut decisions) = (Vec::new(), Vec::new());
+    for effect in effects {
+        match effect {
+            PlanEffect::Scale { variant, replicas, .. } => scales.push((variant.0, replicas)),
+            PlanEffect::Decided(decision) => decisions.push(*decision),
+            other => panic!("{other:?}"),
+        }
+    }
+    (scales, decisions)
+}
+
+/// Steady arrivals, scraped and decided on every 15 s in `from..to`; what was asked for is ready
+/// at once.
+fn steady(bench: &mut Bench, planner: &mut Forebay, from: u32, to: u32, per_s: f64) -> Decision {
+    let mut last = Decision::default();
+    for tick in from..to {
+        let second = f64::from(tick) * 15.0;
+        bench.scrape(second, per_s * 15.0, 0.0);
+        let (scales, decisions) = decide(bench, planner, second);
+        for (variant, replicas) in scales {
+            bench.ready(usize::from(variant), replicas);
+        }
+        last = decisions.into_iter().next().unwrap();
+    }
+    last
+}
+
+#[test]
+fn a_steady_demand_gets_what_holds_it_and_the_record_says_why() {
+    let mut bench = Bench::new(world(&[("l40s", Role::Both)]));
+    let mut planner = Forebay::new(&bench.world, Settings::default());
+    let record = steady(&mut bench, &mut planner, 0, 80, 50.0);
+    let [variant] = &record.variants[..] else { panic!("{record:?}") };
+    // 50/s of 0.0555 s each keep 2.8 busy.
+    assert!((3..=5).contains(&variant.decided), "{}", explain::render(&record));
+    let need = &record.needs[0];
+    assert!((2.6..3.0).contains(&need.busy_now), "{need:?}");
+    assert!(need.busy_ahead.high >= need.busy_ahead.point, "{need:?}");
+    assert_eq!(record.inputs.arrivals_from.as_deref(), Some("router"));
+    assert!(!record.binding.is_empty() && !record.would_change.is_empty(), "{record:?}");
+    let cost = f64::from(variant.decided) * 3.0;
+    assert!((record.usd_per_hour.unwrap() - cost).abs() < 1e-9);
+    // Stable as JSON.
+    let text = serde_json::to_string(&record).unwrap();
+    assert_eq!(serde_json::from_str::<Decision>(&text).unwrap(), record);
+}
+
+#[test]
+fn the_cheaper_way_to_hold_it_is_taken_and_the_other_one_is_named() {
+    // 3 $/h and 1 $/h for the same engine.
+    let mut bench = Bench::new(world(&[("dear", Role::Both), ("cheap", Role::Both)]));
+    bench.world.variants[0].replicas_min = 0;
+    bench.world.variants[1].replicas_min = 0;
+    let mut planner = Forebay::new(&bench.world, Settings::default());
+    let record = steady(&mut bench, &mut planner, 0, 100, 50.0);
+    assert_eq!(record.variants[0].decided, 0, "{}", explain::render(&record));
+    assert!(record.variants[1].decided >= 3);
+    let other = record.alternatives.iter().find(|other| other.replicas.contains_key("dear"));
+    assert!(other.is_some_and(|other| other.usd_per_hour > record.usd_per_hour.unwrap()));
+}
+
+#[test]
+fn prefill_and_decode_are_sized_apart() {
+    let mut bench = Bench::new(world(&[("p", Role::Prefill), ("d", Role::Decode)]));
+    let mut planner = Forebay::new(&bench.world, Settings::default());
+    let record = steady(&mut bench, &mut planner, 0, 80, 100.0);
+    // 100/s keep 4 prefill replicas (40 ms each) and 1.6 decode replicas busy.
+    let decided: Vec<u32> = record.variants.iter().map(|variant| variant.decided).collect();
+    assert!(decided[0] > decided[1] && decided[0] >= 5 && decided[1] >= 2, "{decided:?}");
+}
+
+#[test]
+fn demand_that_nobody_saw_changes_nothing_and_says_so() {
+    let mut bench = Bench::new(world(&[("l40s", Role::Both)]));
+    let mut planner = Forebay::new(&bench.world, Settings::default());
+    bench.ready(0, 6);
+    let (scales, decisions) = decide(&bench, &mut planner, 0.0);
+    assert_eq!(scales, []);
+    assert_eq!(decisions[0].variants[0].decided, 6);
+    assert!(decisions[0].binding.contains("nobody can tell"), "{}", decisions[0].binding);
+    assert_eq!(decisions[0].tiers[0].requests_per_s, None, "unknown is not zero");
+}
+
+#[test]
+fn scrapes_that_stop_let_nothing_go() {
+    let mut bench = Bench::new(world(&[("l40s", Role::Both)]));
+    let mut planner = Forebay::new(&bench.world, Settings::default());
+    let held = steady(&mut bench, &mut planner, 0, 80, 100.0).variants[0].decided;
+    for tick in 80..240 {
+        let (scales, decisions) = decide(&bench, &mut planner, f64::from(tick) * 15.0);
+        assert_eq!(scales, [], "at tick {tick}: {}", explain::render(&decisions[0]));
+        assert_eq!(decisions[0].variants[0].decided, held);
+    }
+}
