@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Tune(TuneArguments),
     /// Say why the planner did what it did at a moment of a replay, or list what it changed.
     Explain(ExplainArguments),
+    /// What to hold for a demand, at what price, what binds, and what else would do.
+    Plan(PlanArguments),
     /// Compare the simulated engines with measured serving runs.
     Fidelity(FidelityArguments),
     /// Generate the engine profiles from published kernel measurements.
@@ -130,6 +132,31 @@ pub(crate) struct TuneArguments {
     pub(crate) yaml: bool,
 
     /// Write the search as JSON to a file, or to stdout with `-`.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[group(id = "question", required = true, multiple = false, args = ["instance", "schema"])]
+pub(crate) struct PlanArguments {
+    /// Solve a bare instance (YAML or JSON, `-` for stdin): needs, variants with what they cover
+    /// and cost, pools and limits.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) instance: Option<PathBuf>,
+
+    /// Print the JSON schema of an instance.
+    #[arg(long, hide = true)]
+    pub(crate) schema: bool,
+
+    /// Next best mixes to show for each fleet.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) alternatives: usize,
+
+    /// Partial mixes to look at before the best one found is taken, with the gap that is proven.
+    #[arg(long, value_name = "N", default_value_t = 20_000_000)]
+    pub(crate) nodes: u64,
+
+    /// Write the answer as JSON to a file, or to stdout with `-`.
     #[arg(long, value_name = "FILE|-")]
     pub(crate) json: Option<PathBuf>,
 }

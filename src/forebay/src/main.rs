@@ -7,6 +7,7 @@ mod explain;
 mod fidelity;
 mod inputs;
 mod output;
+mod plan;
 mod profiles;
 mod simulate;
 mod tune;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         cli::Command::Simulate(arguments) => simulate::run(&arguments),
         cli::Command::Tune(arguments) => tune::run(&arguments),
         cli::Command::Explain(arguments) => explain::run(&arguments),
+        cli::Command::Plan(arguments) => plan::run(&arguments),
         cli::Command::Fidelity(arguments) => fidelity::run(&arguments),
         cli::Command::Profiles(arguments) => profiles::run(&arguments),
     };

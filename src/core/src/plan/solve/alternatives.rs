@@ -183,6 +183,7 @@ fn whole_fleet(model: &Model, counts: &[u32], covered: &[i64], fleet: usize) -> 
             mode: RowMode::Hard,
             weight: need.weight,
             need: covered[row].min(ENOUGH),
+            counts_spares: model.counts_spares(row),
         });
     }
     for limit in &model.limits {

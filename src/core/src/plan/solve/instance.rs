@@ -135,6 +135,32 @@ impl Default for Instance {
     }
 }
 
+/// A text that is no instance.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}; expected an instance in YAML or JSON, see docs/plan-instance.md")]
+pub struct ParseError {
+    /// What is wrong, with its line.
+    pub what: String,
+}
+
+impl Instance {
+    /// Reads YAML or JSON.
+    ///
+    /// # Errors
+    /// Neither, or a field that is unknown, missing or of another type. What the fields say is
+    /// checked when it is solved.
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        serde_saphyr::from_str(text)
+            .map_err(|error| ParseError { what: error.without_snippet().to_string() })
+    }
+
+    /// The JSON schema of an instance.
+    #[must_use]
+    pub fn schema() -> serde_json::Value {
+        schemars::schema_for!(Self).to_value()
+    }
+}
+
 impl Row {
     /// A row that needs 1 at the fleet's priority.
     #[must_use]

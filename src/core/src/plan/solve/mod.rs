@@ -38,7 +38,7 @@ pub use check::{
     ACCELERATORS_MAX, FLEETS_MAX, HORIZON_MAX, InstanceError, MONEY_MAX, REPLICAS_MAX, ROWS_MAX,
     VARIANTS_MAX, WEIGHT_MAX,
 };
-pub use instance::{FleetAsk, Instance, RatioPart, Row, VariantOffer};
+pub use instance::{FleetAsk, Instance, ParseError, RatioPart, Row, VariantOffer};
 pub use solution::{
     Alternative, Binding, BindingKind, FleetMix, Level, Plan, PoolUse, RowCover, Solution,
     VariantMix, Work,

@@ -65,6 +65,11 @@ impl Offer {
     pub(super) fn counted(&self, count: u32) -> i64 {
         i64::from(count.saturating_sub(self.spare))
     }
+
+    /// Coverage of a row by so many replicas; towards a minimum, spares count as well.
+    pub(super) fn covered(&self, need: &Need, each: i64, count: u32) -> i64 {
+        each * if need.level == MINIMUMS { i64::from(count) } else { self.counted(count) }
+    }
 }
 
 /// One row.
@@ -218,7 +223,7 @@ impl Model {
         let mut covered = vec![0; self.needs.len()];
         for (offer, count) in self.offers.iter().zip(counts) {
             for (row, each) in &offer.covers {
-                covered[*row] += each * offer.counted(*count);
+                covered[*row] += offer.covered(&self.needs[*row], *each, *count);
             }
         }
         covered
@@ -227,6 +232,11 @@ impl Model {
     /// Objective of a mix.
     pub(super) fn value(&self, counts: &[u32]) -> i64 {
         self.offers.iter().zip(counts).map(|(offer, count)| offer.value(*count)).sum()
+    }
+
+    /// Whether spares count towards a row: it is a minimum.
+    pub(super) fn counts_spares(&self, row: usize) -> bool {
+        self.needs[row].level == MINIMUMS
     }
 
     /// The priority of a level; `None` for minimums.

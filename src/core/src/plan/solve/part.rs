@@ -63,6 +63,20 @@ pub(super) struct PartRow {
     pub(super) weight: i64,
     /// Coverage that is asked where it must be covered, and the most that is of use.
     pub(super) need: i64,
+    /// Whether spares count as well: a minimum does not ask what a replica is for.
+    pub(super) counts_spares: bool,
+}
+
+impl PartRow {
+    /// Replicas of a variant that count.
+    pub(super) const fn counted(&self, offer: &PartOffer, count: i64) -> i64 {
+        if self.counts_spares { count } else { offer.counted(count) }
+    }
+
+    /// Replicas of a variant that must be there before one counts.
+    pub(super) const fn spare(&self, offer: &PartOffer) -> i64 {
+        if self.counts_spares { 0 } else { offer.spare }
+    }
 }
 
 /// A group in a pass.
@@ -100,6 +114,7 @@ impl Part {
             mode: pass.rows[row.row],
             weight: model.needs[row.row].weight,
             need: ENOUGH,
+            counts_spares: model.counts_spares(row.row),
         });
         let own = model.shared.len();
         let shared = pass.limits.len();
@@ -141,7 +156,7 @@ impl Part {
 
     fn covered(&self, row: &PartRow, counts: &[i64]) -> i64 {
         let pairs = row.each.iter().zip(&self.offers).zip(counts);
-        pairs.map(|((each, offer), count)| each * offer.counted(*count)).sum()
+        pairs.map(|((each, offer), count)| each * row.counted(offer, *count)).sum()
     }
 
     /// Whether a mix keeps bounds, hard rows, own limits and ratio.

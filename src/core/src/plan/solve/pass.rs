@@ -68,7 +68,11 @@ impl Solver<'_> {
         start_prices: &[f64],
         thorough: bool,
     ) -> Passed {
-        let mut best = start.and_then(|counts| self.choice(counts));
+        let least = self.parts.iter().map(|part| part.offers.iter().map(|o| o.lo).collect());
+        let least: Vec<Vec<i64>> = least.collect();
+        let best = start.and_then(|counts| self.choice(counts));
+        // Where shortfalls are allowed, doing the least is a choice, if a bad one.
+        let mut best = best.or_else(|| self.choice(least));
         let mut pool: Vec<Columns> =
             self.parts.iter().map(|part| Columns::new(part.shared, part.offers.len())).collect();
         if let Some(choice) = &best {
@@ -141,7 +145,7 @@ impl Solver<'_> {
         let mut lists: Vec<Columns> = Vec::new();
         let mut found = found.clone();
         while self.search.nodes < self.search.nodes_max && !passed.proven(self.unit) {
-            let gap = self.gap(passed);
+            let gap = self.gap(passed, found.bound);
             let wanted = (gap * share).min(gap);
             if wanted > listed_for {
                 let Some(listed) = self.list(&found, wanted) else {
@@ -159,12 +163,11 @@ impl Solver<'_> {
             let unlisted = found.bound + listed_for;
             let best = passed.best.as_ref().map_or(f64::INFINITY, |best| best.value as f64);
             passed.bound = passed.bound.max(dropped.min(unlisted).min(best));
-            let gap = self.gap(passed);
+            let gap = self.gap(passed, found.bound);
             let complete = listed_for >= gap;
             if complete && dropped.is_infinite() {
-                if passed.best.is_none() {
-                    passed.bound = f64::INFINITY;
-                }
+                // All that could be better was looked at.
+                passed.bound = best;
                 return;
             }
             if dropped.is_infinite() || (!complete && share < 1.0) {
@@ -183,9 +186,9 @@ impl Solver<'_> {
         }
     }
 
-    /// What a better choice may lie above the bound.
-    fn gap(&self, passed: &Passed) -> f64 {
-        let bound = passed.bound;
+    /// What a better choice may lie above the bound that prices give: no part of it has a mix whose
+    /// reduced value lies further above its group's least.
+    fn gap(&self, passed: &Passed, bound: f64) -> f64 {
         match &passed.best {
             Some(best) => ((best.value - self.unit) as f64 - bound + slack(bound)).max(0.0),
             None => (self.value_max as f64 - bound).max(0.0),

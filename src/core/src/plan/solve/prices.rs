@@ -72,7 +72,7 @@ pub(super) fn ascend(
         } else {
             waited += 1;
         }
-        if now.bound == f64::INFINITY || found.bound > solver.value_max as f64 {
+        if now.bound == f64::INFINITY || found.bound > solver.value_max as f64 + 0.5 {
             // Some group has no mix at all, or any choice would cost more than all of everything.
             found.bound = f64::INFINITY;
             *best = None;

@@ -134,7 +134,7 @@ impl Search {
             let offer = &part.offers[v];
             for (k, row) in part.rows.iter().enumerate() {
                 self.reach[depth * rows + k] =
-                    self.reach[(depth + 1) * rows + k] + row.each[v] * offer.counted(offer.hi);
+                    self.reach[(depth + 1) * rows + k] + row.each[v] * row.counted(offer, offer.hi);
             }
             for (l, (each, _)) in part.limits.iter().chain(&part.ratio).enumerate() {
                 let next = (depth + 1) * sums + l;
@@ -165,14 +165,14 @@ impl Search {
             let open = self.open[depth * rows + k];
             let each = row.each[v];
             if open > 0 && each > 0 {
-                useful = useful.max((open - 1) / each + 1 + offer.spare);
+                useful = useful.max((open - 1) / each + 1 + row.spare(offer));
             }
             let must = open - self.reach[(depth + 1) * rows + k];
             if row.mode == RowMode::Hard && must > 0 {
                 if each == 0 {
                     return (1, 0);
                 }
-                lower = lower.max((must - 1) / each + 1 + offer.spare);
+                lower = lower.max((must - 1) / each + 1 + row.spare(offer));
             }
         }
         for (l, (each, _)) in part.limits.iter().chain(&part.ratio).enumerate() {
@@ -246,9 +246,10 @@ impl Search {
     fn take(&mut self, part: &Part, depth: usize, v: usize, count: i64) {
         self.counts[v] = count;
         let rows = part.rows.len();
-        let counted = part.offers[v].counted(count);
+        let offer = &part.offers[v];
         for (k, row) in part.rows.iter().enumerate() {
-            self.open[(depth + 1) * rows + k] = self.open[depth * rows + k] - row.each[v] * counted;
+            self.open[(depth + 1) * rows + k] =
+                self.open[depth * rows + k] - row.each[v] * row.counted(offer, count);
         }
         let sums = part.limits.len() + part.ratio.len();
         for (l, (each, _)) in part.limits.iter().chain(&part.ratio).enumerate() {

@@ -65,8 +65,9 @@ impl Worth {
         }
         for (k, row) in part.rows.iter().enumerate() {
             worths[k] = worths[k].clamp(0.0, Part::worth_max(row, prices));
+            let sums = if row.counts_spares { &mut self.linear } else { &mut self.covers };
             for v in 0..variants {
-                self.covers[v] += worths[k] * row.each[v] as f64;
+                sums[v] += worths[k] * row.each[v] as f64;
             }
         }
         for (l, (each, _)) in part.limits.iter().chain(&part.ratio).enumerate() {
@@ -77,10 +78,12 @@ impl Worth {
         let rounds = if terms <= 1 { 1 } else { ROUNDS };
         for _ in 0..rounds {
             for (k, row) in part.rows.iter().enumerate() {
-                let worth = self.knapsack(part, &row.each, row.need as f64, worths[k], true);
+                let worth =
+                    self.knapsack(part, &row.each, row.need as f64, worths[k], !row.counts_spares);
                 let worth = worth.clamp(0.0, Part::worth_max(row, prices));
+                let sums = if row.counts_spares { &mut self.linear } else { &mut self.covers };
                 for v in 0..variants {
-                    self.covers[v] += (worth - worths[k]) * row.each[v] as f64;
+                    sums[v] += (worth - worths[k]) * row.each[v] as f64;
                 }
                 worths[k] = worth;
             }
