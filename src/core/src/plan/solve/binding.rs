@@ -80,7 +80,8 @@ impl View<'_> {
             if missing_steps(self.covered[*row]) > 0 {
                 return true;
             }
-            let price = one.each as f64 / *each as f64;
+            // Nobody knows that a price that is unknown is not a good one.
+            let price = if one.price_assumed { 0.0 } else { one.each as f64 / *each as f64 };
             let first = &self.model.first_offer;
             (first[one.fleet]..first[one.fleet + 1]).any(|other| {
                 let dearer = &self.model.offers[other];

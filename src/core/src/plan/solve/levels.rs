@@ -130,7 +130,7 @@ impl Run<'_> {
         levels: Vec<LevelOutcome>,
     ) -> Outcome {
         let cost_proven = passed.proven(unit(self.model, pass));
-        let bound = if cost_proven { best.value as f64 } else { passed.bound };
+        let bound = if cost_proven { best.value as f64 } else { passed.bound.max(0.0) };
         Outcome {
             counts: by_offer(self.model, best),
             levels,

@@ -42,6 +42,8 @@ pub(super) fn closed(value: i64, bound: f64, unit: i64) -> bool {
 
 /// Widths of the sweeps, one after the other, until nothing is dropped.
 const WIDTHS: [usize; 6] = [64, 512, 4_096, 32_768, 262_144, usize::MAX];
+/// One part in so many of the budget is kept for the sweeps.
+const SWEEPS_SHARE: u64 = 3;
 /// Mixes of one group that are listed at most; with more the gap is approached in steps.
 const LISTED_MAX: usize = 20_000;
 /// First part of the gap that mixes are listed for.
@@ -82,7 +84,12 @@ impl Solver<'_> {
         }
         let limits = &self.pass.limits;
         let mut found = Prices::new(start_prices.to_vec());
+        // Prices must leave something for the sweeps: they alone rarely find a choice that fits.
+        let nodes_max = self.search.nodes_max;
+        let left = nodes_max.saturating_sub(self.search.nodes);
+        self.search.nodes_max = nodes_max - left / SWEEPS_SHARE;
         prices::ascend(self, limits, &mut pool, &mut best, &mut found);
+        self.search.nodes_max = nodes_max;
         let mut passed =
             Passed { best, bound: found.bound, prices: found.prices.clone(), rounds: found.rounds };
         if passed.bound.is_infinite() || passed.proven(self.unit) || limits.is_empty() {

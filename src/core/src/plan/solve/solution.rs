@@ -127,7 +127,8 @@ pub struct PoolUse {
     /// Accelerators that there are; absent = no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<u32>,
-    /// What one more accelerator would save per hour, about, $; 0 while it is not scarce.
+    /// What one more accelerator would save per hour, about, $; 0 while it is not scarce, and for
+    /// pools that only one set of variants of one fleet takes from.
     pub price_per_hour: f64,
 }
 
