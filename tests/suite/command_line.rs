@@ -136,3 +136,22 @@ fn tuning_ends_with_the_spec_and_can_print_the_object_to_apply() {
     assert!(yaml.contains("kind: HorizontalPodAutoscaler"), "{yaml}");
     assert_eq!(yaml.lines().last(), Some(format!("# {spec}").as_str()));
 }
+
+#[test]
+fn a_bare_instance_is_answered_on_one_screen_and_as_json() {
+    let example = ["plan", "--instance", "docs/plan-instance.yaml"];
+    let output = forebay(&example);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(stdout(&output), include_str!("golden/plan_instance.txt"));
+    let output = forebay(&[example.as_slice(), &["--json", "-"]].concat());
+    let answer: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!((&answer["optimal"], &answer["gap"]), (&Value::Bool(true), &Value::from(0.0)));
+    assert_eq!(stderr(&output), include_str!("golden/plan_instance.txt"));
+    let schema = forebay(&["plan", "--schema"]);
+    let schema: Value = serde_json::from_str(&stdout(&schema)).unwrap();
+    assert!(schema["properties"]["fleets"].is_object(), "{schema}");
+    let nothing = forebay(&["plan"]);
+    assert!(stderr(&nothing).contains("--instance"), "{}", stderr(&nothing));
+    let wrong = forebay(&["plan", "--instance", "docs/plan-instance.md"]);
+    assert!(stderr(&wrong).contains("docs/plan-instance.md"), "{}", stderr(&wrong));
+}
