@@ -29,7 +29,7 @@ impl Dice {
 /// `models` fleets of one decode row on four accelerator classes. `room` is the sum of the quotas,
 /// each as a share of what the class would need to serve everybody alone: at 1.1 a tenth more than
 /// just enough is there, in the wrong places.
-pub fn crowd(models: usize, room: f64, seed: u64) -> Instance {
+pub(crate) fn crowd(models: usize, room: f64, seed: u64) -> Instance {
     let mut dice = Dice(seed);
     let mut instance = Instance::default();
     let mut alone = [0.0; CLASSES.len()];
@@ -71,7 +71,7 @@ pub fn crowd(models: usize, room: f64, seed: u64) -> Instance {
 }
 
 /// The same crowd an hour later: every demand moved by up to `drift`, what was planned is held.
-pub fn later(instance: &Instance, held: &[Vec<u32>], drift: f64, seed: u64) -> Instance {
+pub(crate) fn later(instance: &Instance, held: &[Vec<u32>], drift: f64, seed: u64) -> Instance {
     let mut dice = Dice(seed);
     let mut next = instance.clone();
     for (fleet, held) in next.fleets.iter_mut().zip(held) {
@@ -86,7 +86,7 @@ pub fn later(instance: &Instance, held: &[Vec<u32>], drift: f64, seed: u64) -> I
 /// The greedy way: every model takes one class, its cheapest; the model with the most to lose from
 /// its second best goes first; where that class is full it takes the next that has room. Gives the
 /// objective, or `None` where some model finds no room.
-pub fn greedy(instance: &Instance) -> Option<f64> {
+pub(crate) fn greedy(instance: &Instance) -> Option<f64> {
     let mut room: BTreeMap<&str, i64> = BTreeMap::new();
     for (name, quota) in &instance.pools {
         room.insert(name, i64::from(quota.unwrap_or(u32::MAX)));

@@ -78,7 +78,7 @@ fn compare_with_greedy() {
     }
 }
 
-pub fn exact_plans(criterion: &mut Criterion) {
+pub(crate) fn exact_plans(criterion: &mut Criterion) {
     compare_with_greedy();
     let mut group = criterion.benchmark_group("plan");
     group.sample_size(20);
