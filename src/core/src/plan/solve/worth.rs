@@ -66,14 +66,10 @@ impl Worth {
         for (k, row) in part.rows.iter().enumerate() {
             worths[k] = worths[k].clamp(0.0, Part::worth_max(row, prices));
             let sums = if row.counts_spares { &mut self.linear } else { &mut self.covers };
-            for v in 0..variants {
-                sums[v] += worths[k] * row.each[v] as f64;
-            }
+            add(sums, &row.each, worths[k]);
         }
         for (l, (each, _)) in part.limits.iter().chain(&part.ratio).enumerate() {
-            for v in 0..variants {
-                self.linear[v] += worths[rows + l] * each[v] as f64;
-            }
+            add(&mut self.linear, each, worths[rows + l]);
         }
         let rounds = if terms <= 1 { 1 } else { ROUNDS };
         for _ in 0..rounds {
@@ -82,9 +78,7 @@ impl Worth {
                     self.knapsack(part, &row.each, row.need as f64, worths[k], !row.counts_spares);
                 let worth = worth.clamp(0.0, Part::worth_max(row, prices));
                 let sums = if row.counts_spares { &mut self.linear } else { &mut self.covers };
-                for v in 0..variants {
-                    sums[v] += (worth - worths[k]) * row.each[v] as f64;
-                }
+                add(sums, &row.each, worth - worths[k]);
                 worths[k] = worth;
             }
             for (l, (each, bound)) in part.limits.iter().chain(&part.ratio).enumerate() {
@@ -94,9 +88,7 @@ impl Worth {
                 if !exact {
                     worth = worth.min(0.0);
                 }
-                for v in 0..variants {
-                    self.linear[v] += (worth - worths[rows + l]) * each[v] as f64;
-                }
+                add(&mut self.linear, each, worth - worths[rows + l]);
                 worths[rows + l] = worth;
             }
         }
@@ -183,5 +175,12 @@ impl Worth {
             }
         }
         last
+    }
+}
+
+/// Adds a multiple of whole numbers to sums.
+fn add(sums: &mut [f64], each: &[i64], factor: f64) {
+    for (sum, each) in sums.iter_mut().zip(each) {
+        *sum += factor * *each as f64;
     }
 }
