@@ -3,9 +3,14 @@
 //!
 //! Two guesses of where the series stands compete: its last value, and a level smoothed over some
 //! minutes that follows rises at once and falls slowly. Around each, the maxima that followed are
-//! scored in units of the local volatility, per horizon; a quantile of the recent scores is the
-//! upper end (split conformal, locally scaled). The smoothed level is in force while its upper
-//! ends had the lower quantile loss.
+//! scored per horizon; a quantile of the recent scores is the upper end (split conformal, locally
+//! scaled). The smoothed level is in force while its upper ends had the lower quantile loss.
+//!
+//! A score is the logarithm of maximum over guess, in units of the square root of the relative
+//! volatility. A spike both enters the scores and raises the volatility; in plain units the two
+//! multiply (on production traffic an upper end of 59 where 14 was the most ever seen), the root
+//! of one and the logarithm of the other do not. On four days of it the root cost 2 % less than
+//! the volatility itself and 7 % less than no scale, at the same attainment.
 
 mod horizon;
 #[cfg(test)]
@@ -32,9 +37,12 @@ const LEVEL_SECONDS: f64 = 150.0;
 /// Weight of the last value in a level that rises to it.
 const RISE_WEIGHT: f64 = 0.5;
 /// Time constant of the volatility, s.
-const VOLATILITY_SECONDS: f64 = 750.0;
+const VOLATILITY_SECONDS: f64 = 600.0;
 /// Least volatility as a share of the level: a calm series may still move.
-const VOLATILITY_MIN: f64 = 0.03;
+const VOLATILITY_MIN: f64 = 0.005;
+/// Added to values before their logarithm is taken, in replicas: a twentieth of one does not
+/// matter, and nothing has no logarithm.
+const NEXT_TO_NOTHING: f64 = 0.05;
 /// Upper end over the guess, as a share of it, before there are any scores: a guess by itself.
 const UNSCORED_EXCESS: f64 = 0.4;
 /// After a pause longer than this nothing of the level is left.
@@ -61,7 +69,7 @@ pub struct Ahead {
     pub age: Span,
 }
 
-/// Forecaster of one series of work, sampled in steps. A few kibibytes.
+/// Forecaster of one series of work, sampled in steps. Some 44 KiB as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Forecaster {
     step: Span,
@@ -83,7 +91,7 @@ impl Forecaster {
             level: 0.0,
             volatility: 0.0,
             values: 0,
-            horizons: vec![Horizon::new(); HORIZONS.len()],
+            horizons: HORIZONS.iter().map(|&lead| Horizon::new(lead)).collect(),
         }
     }
 
@@ -112,8 +120,8 @@ impl Forecaster {
         }
         self.last = Some((now, value));
         let (guesses, scale) = (self.guesses(value), self.scale());
-        for (horizon, &lead) in self.horizons.iter_mut().zip(&HORIZONS) {
-            horizon.observe(now, value, guesses, scale, lead, self.step);
+        for horizon in &mut self.horizons {
+            horizon.observe(now, value, guesses, scale, self.step);
         }
     }
 
@@ -149,7 +157,8 @@ impl Forecaster {
         let quantile = quantile.clamp(0.5, count / (count + 1.0));
         let pick = |share: f64| {
             let (near, far) = (near.score(corrected, share), far.score(corrected, share));
-            base + self.scale() * if part <= 1.0 { near + part * (far - near) } else { far * part }
+            let score = if part <= 1.0 { near + part * (far - near) } else { far * part };
+            (base + NEXT_TO_NOTHING) * (self.scale() * score).exp() - NEXT_TO_NOTHING
         };
         Some(Ahead {
             point: pick(0.5).max(0.0),
@@ -168,7 +177,7 @@ impl Forecaster {
     }
 
     fn scale(&self) -> f64 {
-        (self.volatility + VOLATILITY_MIN * self.level).max(f64::MIN_POSITIVE)
+        (self.volatility / (self.level + NEXT_TO_NOTHING) + VOLATILITY_MIN).sqrt()
     }
 }
 

@@ -11,6 +11,7 @@ mod mix;
 pub(crate) mod needs;
 mod record;
 mod settings;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -18,6 +19,7 @@ mod work;
 use std::collections::BTreeMap;
 
 pub use settings::Settings;
+pub use snapshot::{BYTES_PER_FLEET_MAX, SnapshotError};
 
 use super::evidence::{DataWatch, Evidence, FleetEvidence};
 use super::guard::{Guard, GuardSettings, PoolNeed, Wanted};

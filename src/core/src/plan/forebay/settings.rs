@@ -44,7 +44,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             rho: 1.0,
-            rho_saturated: 0.95,
+            rho_saturated: 0.78,
             safety: -2.0,
             level: 1.28,
             miss_budget: true,

@@ -101,3 +101,45 @@ fn scrapes_that_stop_let_nothing_go() {
         assert_eq!(decisions[0].variants[0].decided, held);
     }
 }
+
+#[test]
+fn what_it_knows_survives_a_restart_and_decides_the_same() {
+    let mut bench = Bench::new(world(&[("l40s", Role::Both), ("a100", Role::Both)]));
+    let mut planner = Forebay::new(&bench.world, Settings::default());
+    steady(&mut bench, &mut planner, 0, 400, 70.0);
+    let text = planner.snapshot(&bench.world).unwrap();
+    assert!(text.len() <= BYTES_PER_FLEET_MAX, "{} bytes", text.len());
+    let mut restored = Forebay::restore(&bench.world, Settings::default(), &text).unwrap();
+    for tick in 400..480 {
+        let second = f64::from(tick) * 15.0;
+        bench.scrape(second, if tick < 440 { 1_500.0 } else { 300.0 }, 0.0);
+        let (scales, before) = decide(&bench, &mut planner, second);
+        let (again, after) = decide(&bench, &mut restored, second);
+        assert_eq!(scales, again, "{}{}", explain::render(&before[0]), explain::render(&after[0]));
+        for (variant, replicas) in scales {
+            bench.ready(usize::from(variant), replicas);
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_that_does_not_fit_is_refused_politely() {
+    let bench = Bench::new(world(&[("l40s", Role::Both)]));
+    let planner = Forebay::new(&bench.world, Settings::default());
+    let text = planner.snapshot(&bench.world).unwrap();
+    let refused = |world: &World, text: &str| {
+        Forebay::restore(world, Settings::default(), text).unwrap_err().to_string()
+    };
+    let other = world(&[("h100", Role::Both)]);
+    let error = refused(&other, &text);
+    assert!(error.contains("chat/l40s") && error.contains("chat/h100"), "{error}");
+    let newer = text.replace("forebay.snapshot/v1", "forebay.snapshot/v9");
+    assert!(refused(&bench.world, &newer).contains("v9"), "{}", refused(&bench.world, &newer));
+    assert!(refused(&bench.world, "{").contains("cannot be read"));
+    let padded = format!("{text}{}", " ".repeat(BYTES_PER_FLEET_MAX));
+    assert!(
+        refused(&bench.world, &padded).contains("262144"),
+        "{}",
+        refused(&bench.world, &padded)
+    );
+}
