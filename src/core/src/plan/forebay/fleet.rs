@@ -11,14 +11,17 @@ use super::work;
 use crate::demand::{
     Ahead, Backlog, Budget, FleetDemand, Forecaster, Judged, Observer, TierLoad, deferral, judge,
 };
+use crate::engine::profile::EngineProfile;
 use crate::fleet::{Role, Slo, World};
-use crate::ids::{FleetId, TierId};
-use crate::learn::Learner;
+use crate::ids::{FleetId, TierId, VariantId};
 use crate::observe::{Aged, RouterSample};
 use crate::plan::FleetView;
 use crate::plan::evidence::{Attainment, FleetEvidence, Missing};
 use crate::time::{Span, Time};
 
+/// How long demand is only read before it is forecast from: rates want a full window, lengths some
+/// finished requests, and a rise out of nothing would be remembered for hours.
+const WARM_UP: Span = Span::from_secs(120);
 /// Over how long the breaker sees attainment.
 const RECENT: Span = Span::from_secs(300);
 /// Pages of that span, at the shortest sensible interval of 5 s.
@@ -40,6 +43,8 @@ pub(super) struct FleetState {
     /// By role: busy replicas of that load.
     mix_busy: BTreeMap<String, f64>,
     observed_at: Option<Time>,
+    /// When demand was first seen.
+    seen_since: Option<Time>,
     /// What was judged lately, by tier.
     #[serde(skip)]
     recent: VecDeque<(Time, Vec<Option<Judged>>)>,
@@ -86,17 +91,18 @@ impl FleetState {
             mix: Vec::new(),
             mix_busy: BTreeMap::new(),
             observed_at: None,
+            seen_since: None,
             recent: VecDeque::new(),
             judged: None,
         }
     }
 
     /// Reads the demand; `None` when nobody can tell.
-    pub(super) fn observe(
+    pub(super) fn observe<'p>(
         &mut self,
         now: Time,
         view: &FleetView<'_>,
-        learner: &Learner,
+        profile: &dyn Fn(VariantId) -> &'p EngineProfile,
         settings: &Settings,
         frozen: bool,
     ) -> Option<Sight> {
@@ -107,10 +113,13 @@ impl FleetState {
         let mut busy = BTreeMap::new();
         for role in roles(view.world, self.fleet) {
             let first = view.world.variants_of(self.fleet).find(|(_, v)| v.role == role);
-            let Some((id, variant)) = first else { continue };
-            let profile = if settings.learn { learner.profile(id) } else { &variant.profile };
+            let Some((id, _)) = first else { continue };
+            let profile = profile(id);
             let sum: f64 = urgent.iter().map(|(_, load)| work::busy(profile, role, load)).sum();
-            if let Some(forecaster) = self.forecasters.get_mut(role.name()) {
+            let since = *self.seen_since.get_or_insert(now);
+            if let Some(forecaster) = self.forecasters.get_mut(role.name())
+                && now.since(since) >= WARM_UP
+            {
                 forecaster.observe(now, sum);
             }
             busy.insert(role, sum);

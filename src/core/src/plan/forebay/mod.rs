@@ -7,6 +7,7 @@
 
 mod change;
 mod fleet;
+mod glide;
 mod mix;
 pub(crate) mod needs;
 mod record;
@@ -29,18 +30,24 @@ use super::verdict::Verdict;
 use super::{FleetView, PlanEffect, PlanEvent, Planner};
 use crate::capacity::Sizer;
 use crate::demand::Ahead;
+use crate::engine::profile::EngineProfile;
 use crate::fleet::World;
 use crate::ids::{FleetId, VariantId};
 use crate::learn::Learner;
 use crate::time::{Span, Time};
 
 use fleet::{FleetState, Sight};
+use glide::Glide;
 use mix::{FleetNeeds, Standing};
 
 /// Partial mixes that one decision may look at: some ten milliseconds.
 const NODES: u64 = 200_000;
 /// Need of a row that needs nothing, replicas: what it costs to divide by it.
 const NEED_MIN: f64 = 1e-6;
+/// Error of step times up to which a profile is believed as it is. What is learned fits the
+/// window means better in any case, but a part of what it then says of single coefficients is the
+/// error of taking means: with a true profile up to a tenth of the dearest one.
+const PROFILE_TRUSTED: f64 = 0.1;
 /// Replays of the sizer at a time; each takes some ten milliseconds.
 const REPLAYS: usize = 1;
 /// How often replays are made: workloads drift slowly.
@@ -55,6 +62,7 @@ pub struct Forebay {
     due: Time,
     learner: Learner,
     fleets: Vec<FleetState>,
+    glides: Vec<Glide>,
     sizer: Sizer,
     watch: DataWatch,
     guard: Guard,
@@ -87,6 +95,7 @@ impl Forebay {
             due: Time::ZERO,
             learner: Learner::new(world),
             fleets: fleets.map(|fleet| FleetState::new(world, fleet, &settings)).collect(),
+            glides: vec![Glide::default(); world.fleets.len()],
             sizer: Sizer::default(),
             watch: DataWatch::default(),
             guard: Guard::new(guard),
@@ -127,8 +136,7 @@ impl Forebay {
             self.sizer.refresh(REPLAYS);
             self.replayed_at = Some(now);
         }
-        let needs: Vec<Option<FleetNeeds>> =
-            assessed.iter().map(|assessed| assessed.needs.clone()).collect();
+        let needs = self.glide(now, world, &assessed, &leads);
         let instance = mix::instance(world, &needs, &standings, &self.settings);
         let budget = solve::Budget { nodes: NODES, alternatives: ALTERNATIVES };
         // Needs are numbers of at least a millionth and manifests are checked: an instance that
@@ -194,6 +202,51 @@ impl Forebay {
         self.last = solution.ok().map(|solution| solution.plan()).or_else(|| self.last.take());
     }
 
+    /// The needs to solve for: each row raised to the highest of the window, by one factor in all
+    /// variants.
+    fn glide(
+        &mut self,
+        now: Time,
+        world: &World,
+        assessed: &[Assessed],
+        leads: &[Span],
+    ) -> Vec<Option<FleetNeeds>> {
+        let mut all = Vec::with_capacity(assessed.len());
+        for (index, assessed) in assessed.iter().enumerate() {
+            let fleet = FleetId(index as u16);
+            let lead = world.variants_of(fleet).map(|(id, _)| leads[id.index()]).max();
+            let window = self.settings.window.max(lead.unwrap_or_default());
+            let glide = &mut self.glides[index];
+            let mut factors: BTreeMap<String, f64> = BTreeMap::new();
+            let mut needs = assessed.needs.clone();
+            let rows = needs.iter_mut().flat_map(|needs| needs.values_mut());
+            for (row, replicas) in rows.flat_map(|need| &mut need.rows) {
+                let name = needs::row_name(world, row);
+                *replicas *= *factors
+                    .entry(name)
+                    .or_insert_with_key(|name| glide.factor(now, name, *replicas, window));
+            }
+            all.push(needs);
+        }
+        all
+    }
+
+    /// The profile to size with: the manifest's while it foretells step times well.
+    fn profile<'a>(
+        learner: &'a Learner,
+        world: &'a World,
+        id: VariantId,
+        settings: &Settings,
+    ) -> &'a EngineProfile {
+        let physics = learner.variant(id).physics();
+        let learned = settings.learn && physics.in_force();
+        if learned && physics.score().prior > PROFILE_TRUSTED {
+            learner.profile(id)
+        } else {
+            &world.variants[id.index()].profile
+        }
+    }
+
     /// From asked for to ready with a new node: nine in ten are faster.
     fn lead(&self, variant: VariantId) -> Span {
         Span::from_seconds(self.learner.variant(variant).start_up().p90_with_node_s())
@@ -209,8 +262,10 @@ impl Forebay {
     ) -> Assessed {
         let world = view.world;
         let learner = &self.learner;
+        let settings = self.settings;
+        let profile_of = |id: VariantId| Self::profile(learner, world, id, &settings);
         let state = &mut self.fleets[fleet.index()];
-        let Some(sight) = state.observe(now, view, learner, &self.settings, frozen) else {
+        let Some(sight) = state.observe(now, view, &profile_of, &self.settings, frozen) else {
             return Assessed { sight: None, needs: None, aheads: BTreeMap::new() };
         };
         let mut needs = FleetNeeds::new();
@@ -218,7 +273,7 @@ impl Forebay {
         for (id, variant) in world.variants_of(fleet) {
             let (asked, ahead) =
                 state.asked(now, &sight, variant.role, leads[id.index()], &self.settings);
-            let profile = if self.settings.learn { learner.profile(id) } else { &variant.profile };
+            let profile = Self::profile(learner, world, id, &self.settings);
             let lead = leads[id.index()];
             let sizer = &mut self.sizer;
             let mut need =

@@ -352,7 +352,7 @@ fn limit_name(limit: Limit) -> &'static str {
 /// stands as it is. The dearest part, per token, stands for the whole.
 fn step_time_ratio(learned: &crate::learn::LearnedVariant) -> Option<Interval> {
     let physics = learned.physics();
-    if !physics.in_force() {
+    if !physics.in_force() || physics.score().prior <= super::PROFILE_TRUSTED {
         return None;
     }
     let [_, per_token, _] = physics.multipliers();

@@ -56,7 +56,7 @@ impl Default for Settings {
             drain: Span::from_secs(120),
             margin: Span::from_secs(600),
             patience: Span::from_secs(300),
-            horizon: Span::from_secs(600),
+            horizon: Span::from_secs(3_600),
             split: None,
         }
     }

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::fleet::FleetState;
+use super::glide::Glide;
 use super::{Forebay, Settings};
 use crate::capacity::Sizer;
 use crate::fleet::World;
@@ -70,6 +71,7 @@ struct Snapshot {
     replayed_at: Option<Time>,
     learned: learn::Snapshot,
     fleets: Vec<FleetState>,
+    glides: Vec<Glide>,
     sizer: Sizer,
     watch: DataWatch,
     guard: Guard,
@@ -105,6 +107,7 @@ impl Forebay {
             replayed_at: self.replayed_at,
             learned: self.learner.snapshot(world),
             fleets: self.fleets.clone(),
+            glides: self.glides.clone(),
             sizer: self.sizer.clone(),
             watch: self.watch.clone(),
             guard: self.guard.clone(),
@@ -130,7 +133,10 @@ impl Forebay {
             return Err(form(format!("it is {}, expected {SCHEMA}", snapshot.schema)));
         }
         let expected = about(world);
-        if snapshot.about != expected || snapshot.fleets.len() != world.fleets.len() {
+        if snapshot.about != expected
+            || snapshot.fleets.len() != world.fleets.len()
+            || snapshot.glides.len() != world.fleets.len()
+        {
             let found = snapshot.about.join(", ");
             return Err(SnapshotError::OtherWorld { found, expected: expected.join(", ") });
         }
@@ -140,6 +146,7 @@ impl Forebay {
             replayed_at: snapshot.replayed_at,
             learner: learn::Learner::restore(world, snapshot.learned)?,
             fleets: snapshot.fleets,
+            glides: snapshot.glides,
             sizer: snapshot.sizer,
             watch: snapshot.watch,
             guard: snapshot.guard,
