@@ -30,15 +30,15 @@ const WATCHED_MIN: Span = Span::from_secs(3_600);
 /// Step down per spend when nothing at all was missed.
 const SPEND: f64 = 0.02;
 /// Step up per protection and excess of one miss budget; at most three times that at once.
-const PROTECT: f64 = 0.03;
+const PROTECT: f64 = 0.01;
 const EXCESS_MAX: f64 = 3.0;
 /// Requests below which a share of misses says nothing, as a multiple of those in which one miss
 /// is expected.
 const REQUESTS_MIN: f64 = 3.0;
 
-/// Levels: from three in four to as far as scores of a few hours can tell.
+/// Levels: from three in four to nineteen in twenty; scores of a few hours tell no more.
 const LEVEL_MIN: f64 = 0.67;
-const LEVEL_MAX: f64 = 2.33;
+const LEVEL_MAX: f64 = 1.645;
 /// Where a tier without history starts: nine in ten.
 pub const LEVEL_START: f64 = 1.28;
 

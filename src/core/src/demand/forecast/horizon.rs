@@ -10,9 +10,6 @@ use crate::time::{Span, Time};
 const SCORES_MAX: usize = 480;
 /// A prediction is opened every so many parts of the horizon.
 const PARTS: u64 = 8;
-/// Most that a score remembers of a rise, as a logarithm: a factor of three. What rises by more
-/// cannot be provided for, and the queue takes it.
-const RISE_MAX: f64 = 1.1;
 /// Scores older than this are forgotten: the weather changes within the day. Twelve hours cost 9 %
 /// more than four at the same attainment.
 const MEMORY: Span = Span::from_secs(4 * 3_600);
@@ -103,7 +100,7 @@ impl Horizon {
 
     fn close(&mut self, open: &Open, most: usize) {
         let log = |value: f64| (value + super::NEXT_TO_NOTHING).ln();
-        let over = |guess: f64| (log(open.highest) - log(guess)).min(RISE_MAX) / open.scale;
+        let over = |guess: f64| (log(open.highest) - log(guess)).min(super::RISE_MAX) / open.scale;
         let (last, level) = (over(open.guess.last), over(open.guess.level));
         if self.last.len() >= super::SCORES_MIN {
             let judge = |scores: &VecDeque<f32>, score: f64| {

@@ -45,6 +45,10 @@ const VOLATILITY_MIN: f64 = 0.005;
 const NEXT_TO_NOTHING: f64 = 0.05;
 /// Upper end over the guess, as a share of it, before there are any scores: a guess by itself.
 const UNSCORED_EXCESS: f64 = 0.4;
+/// Most that is expected of a rise within a lead, as a logarithm: a factor of two. What rises by
+/// more cannot be provided for, and the queue takes it. Without this bound a spike in a calm hour
+/// is a score that, in the units of a stormy one, is a multiple of everything ever seen.
+const RISE_MAX: f64 = std::f64::consts::LN_2;
 /// After a pause longer than this nothing of the level is left.
 const PAUSE_MAX: Span = Span::from_secs(960);
 
@@ -158,7 +162,7 @@ impl Forecaster {
         let pick = |share: f64| {
             let (near, far) = (near.score(corrected, share), far.score(corrected, share));
             let score = if part <= 1.0 { near + part * (far - near) } else { far * part };
-            (base + NEXT_TO_NOTHING) * (self.scale() * score).exp() - NEXT_TO_NOTHING
+            (base + NEXT_TO_NOTHING) * (self.scale() * score).min(RISE_MAX).exp() - NEXT_TO_NOTHING
         };
         Some(Ahead {
             point: pick(0.5).max(0.0),
