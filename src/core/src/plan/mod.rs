@@ -1,15 +1,11 @@
 //! How many replicas of each variant: the port that every scaling policy fills, ours and the
 //! baselines alike, in the twin and live.
 
-pub mod by_work;
-pub mod demand;
 pub mod evidence;
-pub mod fill;
 pub mod forebay;
 pub mod guard;
 pub mod rails;
 pub mod roll;
-pub mod sizing;
 pub mod solve;
 #[cfg(test)]
 pub(crate) mod testing;

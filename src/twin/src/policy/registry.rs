@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use forebay_core::fleet::{Role, World};
 use forebay_core::plan::Planner;
-use forebay_core::plan::by_work::{Settings as WorkSettings, WorkPlanner};
-use forebay_core::plan::forebay::{Forebay, Settings as Settings2};
+use forebay_core::plan::forebay::{Forebay, Settings as PlannerSettings};
 use forebay_core::time::Span;
 
 use super::autoscaler::{Autoscaler, Keda};
@@ -30,8 +29,10 @@ pub const NAMES: &[(&str, &str)] = &[
     ("llmd-slo", "llm-d: KEDA on P90 latency over its SLO"),
     ("dynamo", "NVIDIA Dynamo planner: throughput loop, load loop, or both"),
     ("wva", "llm-d Workload Variant Autoscaler, V1 analyzer (deprecated)"),
-    ("by-work", "our first planner"),
-    ("forebay", "ours: every pool sized by work, cheapest variant first"),
+    (
+        "forebay",
+        "ours: forecast at the lead time, sized at the percentile, the exact least-cost mix",
+    ),
     ("exec", "your own program over stdin and stdout, see docs/external-policy.md"),
 ];
 
@@ -53,10 +54,6 @@ pub(crate) fn prepare(spec: &PolicySpec, world: &World) -> Result<Prepared, Spec
     let scalers = match spec.name() {
         "exec" => {
             let planner = super::exec::Exec::read(&mut keys)?;
-            return Ok((Box::new(planner), keys.finish()?));
-        }
-        "by-work" => {
-            let planner = WorkPlanner::new(read_by_work(&mut keys, &common)?);
             return Ok((Box::new(planner), keys.finish()?));
         }
         "forebay" => {
@@ -163,21 +160,21 @@ fn read_keda(keys: &mut Keys<'_>) -> Result<Keda, SpecError> {
     Ok(Keda { polling, cooldown: keys.span("cooldown", Span::from_secs(300))?, min: None })
 }
 
-fn read_forebay(keys: &mut Keys<'_>, common: &Common) -> Result<Settings2, SpecError> {
-    let defaults = Settings2::default();
+fn read_forebay(keys: &mut Keys<'_>, common: &Common) -> Result<PlannerSettings, SpecError> {
+    let defaults = PlannerSettings::default();
     let interval = keys.span("interval", defaults.interval)?;
     if interval == Span::ZERO {
         return Err(keys.error("interval=0s", "the planner needs an interval, for instance 15s"));
     }
     let prioritises = matches!(keys.spec().gate(), "forebay" | "stock-flow");
-    Ok(Settings2 {
+    Ok(PlannerSettings {
         rho: keys.number("rho", defaults.rho, 0.05..=3.0)?,
         rho_saturated: keys.number("rho_saturated", defaults.rho_saturated, 0.05..=1.0)?,
         safety: keys.number("safety", defaults.safety, -6.0..=6.0)?,
         level: keys.number("level", defaults.level, -1.0..=3.0)?,
-        miss_budget: keys.number("miss_budget", 1.0, 0.0..=1.0)? > 0.5,
-        tiered: keys.number("tiered", if prioritises { 1.0 } else { 0.0 }, 0.0..=1.0)? > 0.5,
-        learn: keys.number("learn", 1.0, 0.0..=1.0)? > 0.5,
+        miss_budget: switch(keys, "miss_budget", true)?,
+        tiered: switch(keys, "tiered", prioritises)?,
+        learn: switch(keys, "learn", true)?,
         window: keys.span("window", defaults.window)?,
         interval,
         rate_window: keys.span("rate_window", defaults.rate_window)?,
@@ -189,22 +186,9 @@ fn read_forebay(keys: &mut Keys<'_>, common: &Common) -> Result<Settings2, SpecE
     })
 }
 
-fn read_by_work(keys: &mut Keys<'_>, common: &Common) -> Result<WorkSettings, SpecError> {
-    let defaults = WorkSettings::default();
-    let interval = keys.span("interval", defaults.interval)?;
-    if interval == Span::ZERO {
-        return Err(keys.error("interval=0s", "the planner needs an interval, for instance 15s"));
-    }
-    Ok(WorkSettings {
-        rho: keys.number("rho", defaults.rho, 0.05..=1.0)?,
-        rho_prefill: keys.number("rho_prefill", defaults.rho_prefill, 0.05..=1.0)?,
-        window: keys.span("window", defaults.window)?,
-        interval,
-        rate_window: keys.span("rate_window", defaults.rate_window)?,
-        drain: keys.span("drain", defaults.drain)?,
-        patience: keys.span("patience", defaults.patience)?,
-        split: common.split,
-    })
+/// Something that is on (1) or off (0).
+fn switch(keys: &mut Keys<'_>, key: &str, default: bool) -> Result<bool, SpecError> {
+    Ok(keys.number(key, f64::from(u8::from(default)), 0.0..=1.0)? > 0.5)
 }
 
 /// The prefix of keys that hold for one role only.
@@ -227,7 +211,7 @@ pub(crate) fn is_exec_key(key: &str) -> bool {
 /// control for those who scale on its queue or its saturation.
 pub(crate) fn default_gate(spec: &PolicySpec) -> &'static str {
     match spec.name() {
-        "forebay" | "by-work" => return "forebay",
+        "forebay" => return "forebay",
         "llmd-queue" | "llmd-saturation" => return "stock-flow",
         _ => {}
     }

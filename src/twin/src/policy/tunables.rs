@@ -94,9 +94,10 @@ const WVA: &[Tunable] = &[
 ];
 
 const FOREBAY: &[Tunable] = &[
-    tunable("rho", 0.3, 0.98, Scale::Linear, 0.6),
-    tunable("rho_prefill", 0.2, 0.95, Scale::Linear, 0.6),
+    tunable("rho", 0.5, 1.6, Scale::Linear, 1.0),
+    tunable("level", 0.3, 2.0, Scale::Linear, 1.28),
     tunable("window", 60.0, 3600.0, Scale::Seconds, 600.0),
+    tunable("rho_saturated", 0.5, 0.98, Scale::Linear, 0.78),
     tunable("drain", 30.0, 600.0, Scale::Seconds, 120.0),
     ENGINE,
 ];

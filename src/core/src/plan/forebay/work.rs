@@ -1,6 +1,5 @@
 //! Demand as work: the replica-seconds that it costs, the scale on which it is forecast.
 
-use super::super::sizing::strictest_tpot;
 use crate::demand::TierLoad;
 use crate::engine::profile::EngineProfile;
 use crate::engine::work::WorkModel;
@@ -55,10 +54,10 @@ pub(super) fn share_of(
 #[must_use]
 pub(super) fn strictest(fleet: &Fleet) -> Option<Slo> {
     let latencies = fleet.slos.iter().flatten().filter_map(|slo| match slo {
-        Slo::Latency { ttft, percentile, .. } => Some((*ttft, *percentile)),
+        Slo::Latency { ttft, tpot, percentile } => Some((*ttft, *tpot, *percentile)),
         Slo::Completion { .. } => None,
     });
-    let tpot = strictest_tpot(fleet)?;
-    let (ttft, percentile) = latencies.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
+    let strictest = latencies.reduce(|a, b| (a.0.min(b.0), a.1.min(b.1), a.2.max(b.2)));
+    let (ttft, tpot, percentile) = strictest?;
     Some(Slo::Latency { ttft, tpot, percentile })
 }
