@@ -11,6 +11,8 @@ mod foresee;
 mod glide;
 mod mix;
 pub(crate) mod needs;
+#[cfg(test)]
+mod peers_tests;
 mod record;
 mod settings;
 mod snapshot;

@@ -5,7 +5,11 @@ use crate::plan::roll;
 use crate::plan::testing::{Bench, world};
 
 /// Everything that one step did.
-fn decide(bench: &Bench, planner: &mut Forebay, second: f64) -> (Vec<(u16, u32)>, Vec<Decision>) {
+pub(super) fn decide(
+    bench: &Bench,
+    planner: &mut Forebay,
+    second: f64,
+) -> (Vec<(u16, u32)>, Vec<Decision>) {
     let mut effects = Vec::new();
     planner.step(Time::from_seconds(second), PlanEvent::Due(&bench.view()), &mut effects);
     let (mut scales, mut decisions) = (Vec::new(), Vec::new());
@@ -23,7 +27,13 @@ fn decide(bench: &Bench, planner: &mut Forebay, second: f64) -> (Vec<(u16, u32)>
 
 /// Steady arrivals, scraped and decided on every 15 s in `from..to`; what was asked for is ready
 /// at once.
-fn steady(bench: &mut Bench, planner: &mut Forebay, from: u32, to: u32, per_s: f64) -> Decision {
+pub(super) fn steady(
+    bench: &mut Bench,
+    planner: &mut Forebay,
+    from: u32,
+    to: u32,
+    per_s: f64,
+) -> Decision {
     let mut last = Decision::default();
     for tick in from..to {
         let second = f64::from(tick) * 15.0;
