@@ -83,8 +83,7 @@ struct Snapshot {
 
 /// Names of everything that identities stand for.
 fn about(world: &World) -> Vec<String> {
-    let fleets = world.fleets.iter().enumerate();
-    let variants = fleets.flat_map(|(_, fleet)| {
+    let variants = world.fleets.iter().flat_map(|fleet| {
         let of = fleet.variants.clone().map(|index| &world.variants[usize::from(index)].name);
         of.map(|name| format!("{}/{name}", fleet.name)).collect::<Vec<_>>()
     });
