@@ -1,5 +1,5 @@
 //! How many simulated requests a second one core carries: an aggregated 8B fleet without prefix
-//! identities, and a fleet with prefill and decode apart whose prompts carry them.
+//! identities, a fleet with prefill and decode apart whose prompts carry them, and roll-forwards.
 //!
 //! `cargo bench -p forebay-twin --bench twin`; the throughput is in elements (requests) a second.
 
@@ -10,11 +10,16 @@ use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use forebay_core::fleet::World;
-use forebay_core::ids::FleetId;
+use forebay_core::ids::{EndpointId, FleetId, VariantId};
 use forebay_core::manifest::{self, builtin};
+use forebay_core::plan::roll::{
+    Candidate, EngineLoad, Interval, LiveEndpoint, LiveState, REQUESTS_DEFAULT, Record,
+    RollRequest, TierCount,
+};
 use forebay_core::scenario::ScenarioPlan;
 use forebay_core::time::{Span, Time};
 use forebay_twin::policy::{self, PolicySpec};
+use forebay_twin::roll::roll_forward;
 use forebay_twin::sim::{self, Setup};
 use forebay_twin::trace::{self, Options, Request, Source, TraceError};
 use forebay_twin::{gates, trace::Trace};
@@ -118,5 +123,52 @@ fn disaggregated(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, aggregated, disaggregated);
+/// Four plans for a fleet of a dozen replicas at 60 requests a second.
+fn roll_request(requests_max: u32) -> RollRequest {
+    let mut record = Record::default();
+    for number in 1..=240_u64 {
+        let requests = 900.0 + 200.0 * (number as f32 / 20.0).sin();
+        let (prompt_tokens, output_tokens) = (requests * 800.0, requests * 150.0);
+        let count = TierCount { requests, prompt_tokens, finished: requests, output_tokens };
+        let until = Time::ZERO + Span::from_secs(number * 15);
+        record.push(Interval { until, span: Span::from_secs(15), tiers: vec![count] });
+    }
+    let load = EngineLoad { running: 20, waiting: 0, waiting_for_kv: 0, kv_usage: 0.2 };
+    let endpoints = (0..12).map(|number| LiveEndpoint {
+        endpoint: EndpointId(number),
+        variant: VariantId(0),
+        load: Some(load),
+        draining: false,
+    });
+    let plans = [12, 10, 8, 6];
+    RollRequest {
+        id: 1,
+        asked_at: Time::from_seconds(3_600.0),
+        fleet: FleetId(0),
+        candidates: plans
+            .map(|replicas| Candidate { replicas: vec![(VariantId(0), replicas)] })
+            .to_vec(),
+        live: LiveState { endpoints: endpoints.collect(), ..LiveState::default() },
+        horizon: Span::from_secs(300),
+        record,
+        outlooks: Vec::new(),
+        variants: Vec::new(),
+        seed: 1,
+        requests_max,
+    }
+}
+
+fn roll(criterion: &mut Criterion) {
+    let (world, _) = fleet("chat-8b");
+    let request = roll_request(REQUESTS_DEFAULT);
+    let answer = roll_forward(&world, &request).expect("a good request");
+    let mut group = criterion.benchmark_group("roll-forward");
+    group.sample_size(10).throughput(Throughput::Elements(answer.requests));
+    group.bench_function(format!("{} requests", answer.requests), |bencher| {
+        bencher.iter(|| black_box(roll_forward(&world, &request)));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, aggregated, disaggregated, roll);
 criterion_main!(benches);

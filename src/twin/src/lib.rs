@@ -4,12 +4,12 @@
 
 pub mod experiment;
 pub mod fidelity;
-pub mod forecast;
 pub mod gates;
 pub mod oracle;
 pub mod policy;
 pub mod profiles;
 pub mod report;
+pub mod roll;
 pub mod sim;
 pub mod table;
 pub mod trace;

@@ -14,8 +14,10 @@ pub(super) enum Event {
     Engine { endpoint: EndpointId, turn: u32 },
     /// A gate asked to be woken; void unless `turn` is still current.
     Gate { fleet: FleetId, turn: u32 },
-    /// The planner asked to be woken.
+    /// The planner asked to be woken; void unless this is still its deadline.
     Planner,
+    /// An answer reaches the planner.
+    Rolled,
     /// Prometheus scrapes everybody.
     Scrape,
     /// A node that was asked for is there.

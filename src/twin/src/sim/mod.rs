@@ -10,6 +10,7 @@ mod lifecycle;
 mod nodes;
 mod replicas;
 mod requests;
+mod rolls;
 mod router;
 mod score;
 mod scrape;
@@ -17,11 +18,9 @@ mod timeline;
 mod traffic;
 
 #[cfg(test)]
-mod scale_in_tests;
-#[cfg(test)]
 mod scrape_tests;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 
@@ -35,6 +34,7 @@ use forebay_core::plan::{FleetView, PlanEffect, PlanEvent, Planner, ScaleTarget}
 use forebay_core::scenario::ScenarioPlan;
 use forebay_core::time::{PICOS_PER_SECOND, Picos, RUN_DAYS_MAX, Span, Time};
 
+pub use rolls::ROLL_DELAY;
 pub use score::TPOT_OUTPUT_TOKENS_MIN;
 pub(crate) use traffic::Traffic;
 
@@ -161,6 +161,8 @@ struct Simulation<'a> {
     planner: Box<dyn Planner + Send + 'a>,
     planner_due: Option<Picos>,
     decided: Option<Decided<'a>>,
+    /// Answers on their way to the planner.
+    rolls: std::collections::VecDeque<forebay_core::plan::roll::RollAnswer>,
     aborted: Option<String>,
     store: Store,
     routers: Vec<Router>,
@@ -235,6 +237,7 @@ impl<'a> Simulation<'a> {
             planner,
             planner_due: None,
             decided: None,
+            rolls: std::collections::VecDeque::new(),
             aborted: None,
             store: Store::default(),
             routers: (0..world.fleets.len()).map(|_| Router::new(world.tiers.len())).collect(),
@@ -299,6 +302,7 @@ impl<'a> Simulation<'a> {
             Event::Engine { endpoint, turn } => self.engine_due(endpoint, turn),
             Event::Gate { fleet, turn } => self.gate_due(fleet, turn),
             Event::Planner => self.planner_is_due(),
+            Event::Rolled => self.rolled(),
             Event::Scrape => self.scrape(),
             Event::NodeReady { node } => self.node_ready(node),
             Event::NodeIdle { node, turn } => {
@@ -346,18 +350,20 @@ impl<'a> Simulation<'a> {
         if self.aborted.is_some() {
             return;
         }
-        let due = self.planner.next_deadline().map(Time::as_picos);
-        if let Some(at) = due
-            && self.planner_due.is_none()
-        {
-            // A deadline that has passed would stop virtual time.
-            let at = at.max(self.now + 1);
+        let Some(due) = self.planner.next_deadline() else { return };
+        // A deadline that has passed would stop virtual time.
+        let at = due.as_picos().max(self.now + 1);
+        if self.planner_due.is_none_or(|scheduled| at < scheduled) {
             self.planner_due = Some(at);
             self.calendar.push(at, Event::Planner);
         }
     }
 
     fn planner_is_due(&mut self) {
+        // A deadline that was brought forward leaves its old one behind.
+        if self.planner_due != Some(self.now) {
+            return;
+        }
         self.planner_due = None;
         let targets: Vec<ScaleTarget> = (0..self.world.variants.len())
             .map(|variant| self.scale_target(VariantId(variant as u16)))
@@ -371,20 +377,7 @@ impl<'a> Simulation<'a> {
         let now = Time::from_picos(self.now);
         let mut effects = std::mem::take(&mut self.plan_effects);
         self.planner.step(now, PlanEvent::Due(&view), &mut effects);
-        for effect in effects.drain(..) {
-            match effect {
-                PlanEffect::Scale { variant, replicas, .. } => self.scale(variant, replicas),
-                PlanEffect::Roll(_) => {}
-                PlanEffect::Decided(decision) => {
-                    if let Some(decided) = &mut self.decided {
-                        decided(*decision);
-                    }
-                }
-                PlanEffect::Abort { what } => self.aborted = Some(what),
-            }
-        }
-        self.plan_effects = effects;
-        self.schedule_planner();
+        self.carry_out_plan(effects);
     }
 
     fn finish(mut self) -> Result<Measured, SimulationError> {

@@ -18,7 +18,7 @@ use crate::trace::Request;
 
 const MINUTE: u64 = 60;
 
-pub(super) fn at(seconds: u64) -> Time {
+pub(crate) fn at(seconds: u64) -> Time {
     Time::ZERO + Span::from_secs(seconds)
 }
 
@@ -53,7 +53,7 @@ fn profile() -> EngineProfile {
     }
 }
 
-pub(super) fn variant(name: &str, role: Role, initial: u32) -> Variant {
+pub(crate) fn variant(name: &str, role: Role, initial: u32) -> Variant {
     Variant {
         fleet: FleetId(0),
         name: name.into(),
@@ -87,7 +87,7 @@ fn tier(name: &str, deferrable: bool) -> Tier {
     }
 }
 
-pub(super) fn world(variants: Vec<Variant>) -> World {
+pub(crate) fn world(variants: Vec<Variant>) -> World {
     World {
         fleets: vec![Fleet {
             name: "chat".into(),
@@ -132,7 +132,7 @@ fn share(tier: u8, shape: Shape, client: Client) -> Share {
     }
 }
 
-pub(super) fn scenario() -> ScenarioPlan {
+pub(crate) fn scenario() -> ScenarioPlan {
     ScenarioPlan {
         name: "test".into(),
         shares: vec![share(0, Shape::Constant, Client::Held)],

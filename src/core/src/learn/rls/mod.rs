@@ -5,8 +5,6 @@
 //! the regressors only (Kulhavy's directional forgetting): what is not excited keeps what was
 //! learned of it, and its uncertainty does not grow.
 
-#![expect(clippy::needless_range_loop, reason = "matrices are read by row and column")]
-
 use serde::{Deserialize, Serialize};
 
 /// What an estimator begins with and how far it may go.
@@ -100,8 +98,7 @@ impl<const D: usize> Rls<D> {
             let moved = regressors[index].abs() * settings.prior_deviation[index];
             moved > 0.0 && moved >= settings.excitation_min * noise
         });
-        let sound = finite && noise > 0.0 && noise.is_finite();
-        if !(sound && excited.contains(&true)) {
+        if !finite || !(noise > 0.0 && noise.is_finite()) || !excited.contains(&true) {
             return Update::Refused;
         }
         let x: [f64; D] = regressors.map(|value| value / noise);

@@ -9,6 +9,8 @@
 mod judge;
 mod live;
 mod record;
+#[cfg(test)]
+mod tests;
 
 pub use judge::{ERRORS_SIGNIFICANT, Judgement, judge};
 pub use live::{EngineLoad, Held, LiveEndpoint, LiveState, PendingReplica, QueuesAt};
@@ -149,7 +151,8 @@ pub struct Rolled {
     /// Bill over the horizon, from asked for to gone; committed accelerators are sunk and count
     /// nothing. `None` = a price is unknown, which is never free.
     pub cost: Option<Usd>,
-    /// Scenarios that it was simulated in; the plans that looked worst have fewer.
+    /// Scenarios that it was simulated in; the plans that looked worst have fewer. 0 = nothing is
+    /// known of recent arrivals, so nothing was simulated.
     pub scenarios: u32,
     /// Whether it may be chosen.
     pub verdict: Verdict,
@@ -164,13 +167,13 @@ pub struct Predicted {
     pub requests: u64,
     /// Share of them that met the SLO, 0..1.
     pub attainment: f64,
-    /// Standard error of `attainment`; infinite with one scenario.
+    /// Standard error of `attainment`, over scenarios; at least that of independent requests.
     pub standard_error: f64,
     /// `attainment` less that of the first plan in the same scenarios.
     pub difference: f64,
     /// Standard error of `difference`.
     pub difference_error: f64,
-    /// Mean number of requests of the tier that wait or run at the end of the horizon.
+    /// Mean number of requests of the tier without a first token at the end of the horizon.
     pub backlog_requests: f64,
 }
 
