@@ -4,10 +4,22 @@
 
 #[path = "plan/crowd.rs"]
 mod crowd;
+#[path = "plan/decision.rs"]
+mod decision;
+#[path = "plan/engines.rs"]
+mod engines;
+#[path = "plan/foresee.rs"]
+mod foresee;
 #[path = "plan/solve.rs"]
 mod solve;
 
 use criterion::{criterion_group, criterion_main};
 
-criterion_group!(benches, solve::exact_plans);
+criterion_group!(
+    benches,
+    solve::exact_plans,
+    decision::decisions,
+    foresee::forecasts,
+    foresee::capacities
+);
 criterion_main!(benches);

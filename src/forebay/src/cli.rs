@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Plan(PlanArguments),
     /// Compare the simulated engines with measured serving runs.
     Fidelity(FidelityArguments),
+    /// Foresee the work of a trace at several lead times: errors, coverage and excess.
+    Forecast(ForecastArguments),
     /// Generate the engine profiles from published kernel measurements.
     Profiles(ProfilesArguments),
 }
@@ -168,6 +170,24 @@ pub(crate) struct FidelityArguments {
     pub(crate) measured: PathBuf,
 
     /// Write the comparison as JSON to a file, or to stdout with `-`.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ForecastArguments {
+    #[command(flatten)]
+    pub(crate) input: InputArguments,
+
+    /// Lead times.
+    #[arg(long, value_name = "SPANS", value_delimiter = ',', default_value = "2m,4m,8m")]
+    pub(crate) lead: Vec<String>,
+
+    /// Share of maxima that the upper end is to cover.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.9)]
+    pub(crate) quantile: f64,
+
+    /// Write scores and series as JSON to a file, or to stdout with `-`.
     #[arg(long, value_name = "FILE|-")]
     pub(crate) json: Option<PathBuf>,
 }

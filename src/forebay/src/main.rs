@@ -5,6 +5,7 @@
 mod cli;
 mod explain;
 mod fidelity;
+mod forecast;
 mod inputs;
 mod output;
 mod plan;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         cli::Command::Explain(arguments) => explain::run(&arguments),
         cli::Command::Plan(arguments) => plan::run(&arguments),
         cli::Command::Fidelity(arguments) => fidelity::run(&arguments),
+        cli::Command::Forecast(arguments) => forecast::run(&arguments),
         cli::Command::Profiles(arguments) => profiles::run(&arguments),
     };
     match result {

@@ -4,6 +4,7 @@
 
 pub mod experiment;
 pub mod fidelity;
+pub mod forecast;
 pub mod gates;
 pub mod oracle;
 pub mod policy;

@@ -115,8 +115,8 @@ fn a_backlog_needs_its_work_over_the_time_there_is() {
     };
     assert!((drain(1_000.0, 60) / drain(500.0, 60) - 2.0).abs() < 1e-9);
     assert!((drain(1_000.0, 60) / drain(1_000.0, 120) - 2.0).abs() < 1e-9);
-    assert_eq!(drain(0.0, 60), 0.0);
-    assert_eq!(drain(1.0, 0), f64::INFINITY);
+    assert!(drain(0.0, 60).abs() < 1e-12);
+    assert!(drain(1.0, 0).is_infinite());
 }
 
 #[test]
@@ -156,5 +156,5 @@ fn a_sizer_corrects_the_guess_by_what_it_measures_and_follows_the_workload() {
     let text = serde_json::to_string(&sizer).unwrap();
     assert!(text.len() < 2_048, "{}", text.len());
     let mut restored: Sizer = serde_json::from_str(&text).unwrap();
-    assert_eq!(size(&mut restored, 40.0, 250.0), needed);
+    assert!((size(&mut restored, 40.0, 250.0) - needed).abs() < 1e-12);
 }

@@ -7,7 +7,7 @@ use crate::fleet::{
 };
 use crate::ids::{AcceleratorId, EndpointId, FleetId, VariantId};
 use crate::observe::{EngineSample, RouterSample, RouterTierSample, Store};
-use crate::plan::{FleetView, PlanEffect, PlanEvent, Planner, ScaleTarget};
+use crate::plan::{FleetView, ScaleTarget};
 use crate::time::{Span, Time, WallTime};
 use crate::units::UsdPerHour;
 
@@ -161,19 +161,5 @@ impl Bench {
             metrics: &self.store,
             origin: WallTime::default(),
         }
-    }
-
-    /// Lets a planner decide; what it asked for, by variant, with the last reason.
-    pub(crate) fn plan(&self, planner: &mut impl Planner, second: f64) -> Vec<(u16, u32, String)> {
-        let view = self.view();
-        let mut effects = Vec::new();
-        planner.step(Time::from_seconds(second), PlanEvent::Due(&view), &mut effects);
-        let scales = effects.into_iter().filter_map(|effect| match effect {
-            PlanEffect::Scale { variant, replicas, reason } => Some((variant.0, replicas, reason)),
-            PlanEffect::Decided(_) => None,
-            PlanEffect::Roll(request) => panic!("a roll-forward for {:?}", request.fleet),
-            PlanEffect::Abort { what } => panic!("{what}"),
-        });
-        scales.collect()
     }
 }

@@ -89,6 +89,13 @@ pub enum Rule {
         /// Edits of the last hour.
         edits: u32,
     },
+    /// The twin, rolled forward, foretells a gross miss.
+    RollForwardVeto {
+        /// What it foretells.
+        reason: String,
+    },
+    /// The twin is being asked; nothing goes before it has answered.
+    RollForwardAwaited,
     /// Rail: the fleet is paused.
     Paused {
         /// Until when; `None` = until somebody ends it.
@@ -175,6 +182,8 @@ impl Rule {
             Self::NothingElseToBeHad { .. } => "nothing-else-to-be-had",
             Self::HeldAsGiven { .. } => "held-as-given",
             Self::StoppedByEdits { .. } => "stopped-by-edits",
+            Self::RollForwardVeto { .. } => "roll-forward-veto",
+            Self::RollForwardAwaited => "roll-forward-awaited",
             Self::Paused { .. } => "paused",
             Self::BreakerTripped { .. } => "breaker-tripped",
             Self::BreakerHolds { .. } => "breaker-holds",
@@ -235,6 +244,8 @@ impl fmt::Display for Rule {
             Self::StoppedByEdits { edits } => {
                 write!(out, "stopped: somebody else set the replicas {edits} times in an hour")
             }
+            Self::RollForwardVeto { reason } => write!(out, "rolled forward, {reason}"),
+            Self::RollForwardAwaited => out.write_str("the roll-forward has not answered yet"),
             Self::Paused { until: None } => out.write_str("paused"),
             Self::Paused { until: Some(until) } => write!(out, "paused until {}", wall(*until)),
             Self::BreakerTripped { attained, promised, .. } => write!(

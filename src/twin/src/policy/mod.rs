@@ -36,7 +36,7 @@ mod registry;
 mod series;
 mod spec;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tunables;
 mod wva;
 

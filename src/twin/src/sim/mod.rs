@@ -18,6 +18,8 @@ mod timeline;
 mod traffic;
 
 #[cfg(test)]
+mod scale_in_tests;
+#[cfg(test)]
 mod scrape_tests;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -5,6 +5,8 @@
 //! the regressors only (Kulhavy's directional forgetting): what is not excited keeps what was
 //! learned of it, and its uncertainty does not grow.
 
+#![expect(clippy::needless_range_loop, reason = "matrices are read by row and column")]
+
 use serde::{Deserialize, Serialize};
 
 /// What an estimator begins with and how far it may go.
@@ -98,7 +100,8 @@ impl<const D: usize> Rls<D> {
             let moved = regressors[index].abs() * settings.prior_deviation[index];
             moved > 0.0 && moved >= settings.excitation_min * noise
         });
-        if !finite || !(noise > 0.0 && noise.is_finite()) || !excited.contains(&true) {
+        let sound = finite && noise > 0.0 && noise.is_finite();
+        if !(sound && excited.contains(&true)) {
             return Update::Refused;
         }
         let x: [f64; D] = regressors.map(|value| value / noise);

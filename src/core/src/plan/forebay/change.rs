@@ -14,7 +14,7 @@ pub(super) fn would_change(one: &OneFleet<'_>) -> Vec<String> {
     let tightest =
         mix.rows.iter().map(|row| (row, row.covered / row.need)).min_by(|a, b| a.1.total_cmp(&b.1));
     if let Some((row, times)) = tightest {
-        if times >= 1.0 && times < 10.0 {
+        if (1.0..10.0).contains(&times) {
             changes.push(format!(
                 "{:.0}% more work in {} needs more replicas",
                 (times - 1.0) * 100.0,

@@ -66,6 +66,13 @@ pub(super) struct Sight {
     deferred: Vec<(TierId, TierLoad)>,
 }
 
+impl Sight {
+    /// Tiers that can wait, as they arrive now.
+    pub(super) fn deferred(&self) -> impl Iterator<Item = &(TierId, TierLoad)> {
+        self.deferred.iter()
+    }
+}
+
 impl FleetState {
     pub(super) fn new(world: &World, fleet: FleetId, settings: &Settings) -> Self {
         let slos = &world.fleets[fleet.index()].slos;

@@ -7,9 +7,12 @@
 
 mod change;
 mod fleet;
+mod foresee;
 mod glide;
 mod mix;
 pub(crate) mod needs;
+#[cfg(test)]
+mod peers_tests;
 mod record;
 mod settings;
 mod snapshot;
@@ -25,8 +28,9 @@ pub use snapshot::{BYTES_PER_FLEET_MAX, SnapshotError};
 use super::evidence::{DataWatch, Evidence, FleetEvidence};
 use super::guard::{Guard, GuardSettings, PoolNeed, Wanted};
 use super::rails::{self, RailSettings, Rails};
+use super::roll::VariantModel;
 use super::solve::{self, Plan, Solution};
-use super::verdict::Verdict;
+use super::verdict::{Draft, Rule, Verdict};
 use super::{FleetView, PlanEffect, PlanEvent, Planner};
 use crate::capacity::Sizer;
 use crate::demand::Ahead;
@@ -37,6 +41,7 @@ use crate::learn::Learner;
 use crate::time::{Span, Time};
 
 use fleet::{FleetState, Sight};
+use foresee::{Foresee, Review, Scene};
 use glide::Glide;
 use mix::{FleetNeeds, Standing};
 
@@ -63,6 +68,7 @@ pub struct Forebay {
     learner: Learner,
     fleets: Vec<FleetState>,
     glides: Vec<Glide>,
+    foresees: Vec<Foresee>,
     sizer: Sizer,
     watch: DataWatch,
     guard: Guard,
@@ -96,6 +102,7 @@ impl Forebay {
             learner: Learner::new(world),
             fleets: fleets.map(|fleet| FleetState::new(world, fleet, &settings)).collect(),
             glides: vec![Glide::default(); world.fleets.len()],
+            foresees: vec![Foresee::default(); world.fleets.len()],
             sizer: Sizer::default(),
             watch: DataWatch::default(),
             guard: Guard::new(guard),
@@ -154,6 +161,9 @@ impl Forebay {
         let evidence = Evidence { fleets: &fleets, leads: &leads, foresight: None };
         let mut verdicts: Vec<Verdict> = Vec::new();
         let mut replicas = self.guard.step(now, view, &wanted, &evidence, &mut verdicts);
+        if self.settings.roll {
+            self.foresee(now, view, &assessed, &leads, &mut replicas, &mut verdicts, effects);
+        }
         let degraded = self.rails.apply(now, view, &mut replicas, &evidence, &mut verdicts);
         let advised = |variant: usize| {
             let fleet = world.variants[variant].fleet.index();
@@ -229,6 +239,51 @@ impl Forebay {
             all.push(needs);
         }
         all
+    }
+
+    /// Lets nothing go that the twin, rolled forward, speaks against.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one step of a decision, with all that it is made of"
+    )]
+    fn foresee(
+        &mut self,
+        now: Time,
+        view: &FleetView<'_>,
+        assessed: &[Assessed],
+        leads: &[Span],
+        replicas: &mut [u32],
+        verdicts: &mut Vec<Verdict>,
+        effects: &mut Vec<PlanEffect>,
+    ) {
+        let world = view.world;
+        for (index, assessed) in assessed.iter().enumerate() {
+            let fleet = FleetId(index as u16);
+            self.foresees[index].observe(view, fleet, now);
+            let held = foresee::held(view, fleet);
+            let goes = held.replicas.iter().any(|(id, held)| replicas[id.index()] < *held);
+            let (Some(sight), true) = (&assessed.sight, goes) else { continue };
+            let plan = foresee::candidate(world, fleet, |id| replicas[id.index()]);
+            let models = world.variants_of(fleet).map(|(id, _)| {
+                let profile = Self::profile(&self.learner, world, id, &self.settings).clone();
+                VariantModel { profile, ..VariantModel::of(world, id) }
+            });
+            let growth = growth(sight, assessed);
+            let models = models.collect();
+            let scene = Scene { now, view, fleet, sight, growth: &growth, leads, models };
+            let (review, request) = self.foresees[index].review(&plan, scene);
+            effects.extend(request.map(PlanEffect::Roll));
+            let rule = match review {
+                Review::Go => continue,
+                Review::Wait => Rule::RollForwardAwaited,
+                Review::Veto(reason) => Rule::RollForwardVeto { reason },
+            };
+            let mut draft = Draft { fleet, replicas, verdicts };
+            for (id, held) in held.replicas {
+                let kept = draft.get(id).max(held);
+                draft.set(id, kept, rule.clone());
+            }
+        }
     }
 
     /// The profile to size with: the manifest's while it foretells step times well.
@@ -342,9 +397,31 @@ fn wanted(view: &FleetView<'_>, assessed: &[Assessed], solution: Option<&Solutio
     Wanted { replicas, pools }
 }
 
+/// How much more than now is expected, at the middle and at the upper end of the forecast.
+fn growth(sight: &Sight, assessed: &Assessed) -> Vec<(f64, f64)> {
+    let busy = sight.busy.values().copied().fold(0.0, f64::max);
+    let ahead = assessed.aheads.values().next();
+    let grown = |to: f64| if busy > 0.0 { (to / busy).max(0.0) } else { 1.0 };
+    match ahead {
+        Some(ahead) => vec![
+            (0.5, grown(ahead.point)),
+            (ahead.quantile.max(0.51), grown(ahead.high.max(ahead.point))),
+        ],
+        None => vec![(0.5, 1.0)],
+    }
+}
+
 impl Planner for Forebay {
     fn step(&mut self, now: Time, event: PlanEvent<'_>, effects: &mut Vec<PlanEffect>) {
-        let PlanEvent::Due(view) = event else { return };
+        let view = match event {
+            PlanEvent::Due(view) => view,
+            PlanEvent::Rolled(answer) => {
+                if let Some(foresee) = self.foresees.get_mut(answer.fleet.index()) {
+                    foresee.answered(now, answer);
+                }
+                return;
+            }
+        };
         if now < self.due {
             return;
         }

@@ -22,6 +22,8 @@ pub struct Settings {
     pub tiered: bool,
     /// Whether step times are learned; otherwise the profiles stand as they are.
     pub learn: bool,
+    /// Whether the twin is asked before anything goes.
+    pub roll: bool,
     /// Down goes only to the highest need of this span.
     pub window: Span,
     /// Between two decisions.
@@ -50,6 +52,7 @@ impl Default for Settings {
             miss_budget: true,
             tiered: true,
             learn: true,
+            roll: true,
             window: Span::from_secs(600),
             interval: Span::from_secs(15),
             rate_window: Span::from_secs(60),

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::fleet::FleetState;
+use super::foresee::Foresee;
 use super::glide::Glide;
 use super::{Forebay, Settings};
 use crate::capacity::Sizer;
@@ -72,6 +73,7 @@ struct Snapshot {
     learned: learn::Snapshot,
     fleets: Vec<FleetState>,
     glides: Vec<Glide>,
+    foresees: Vec<Foresee>,
     sizer: Sizer,
     watch: DataWatch,
     guard: Guard,
@@ -81,8 +83,7 @@ struct Snapshot {
 
 /// Names of everything that identities stand for.
 fn about(world: &World) -> Vec<String> {
-    let fleets = world.fleets.iter().enumerate();
-    let variants = fleets.flat_map(|(_, fleet)| {
+    let variants = world.fleets.iter().flat_map(|fleet| {
         let of = fleet.variants.clone().map(|index| &world.variants[usize::from(index)].name);
         of.map(|name| format!("{}/{name}", fleet.name)).collect::<Vec<_>>()
     });
@@ -108,6 +109,7 @@ impl Forebay {
             learned: self.learner.snapshot(world),
             fleets: self.fleets.clone(),
             glides: self.glides.clone(),
+            foresees: self.foresees.clone(),
             sizer: self.sizer.clone(),
             watch: self.watch.clone(),
             guard: self.guard.clone(),
@@ -136,6 +138,7 @@ impl Forebay {
         if snapshot.about != expected
             || snapshot.fleets.len() != world.fleets.len()
             || snapshot.glides.len() != world.fleets.len()
+            || snapshot.foresees.len() != world.fleets.len()
         {
             let found = snapshot.about.join(", ");
             return Err(SnapshotError::OtherWorld { found, expected: expected.join(", ") });
@@ -147,6 +150,7 @@ impl Forebay {
             learner: learn::Learner::restore(world, snapshot.learned)?,
             fleets: snapshot.fleets,
             glides: snapshot.glides,
+            foresees: snapshot.foresees,
             sizer: snapshot.sizer,
             watch: snapshot.watch,
             guard: snapshot.guard,

@@ -1,10 +1,15 @@
 use super::*;
 use crate::explain::{self, Decision};
 use crate::fleet::Role;
+use crate::plan::roll;
 use crate::plan::testing::{Bench, world};
 
 /// Everything that one step did.
-fn decide(bench: &Bench, planner: &mut Forebay, second: f64) -> (Vec<(u16, u32)>, Vec<Decision>) {
+pub(super) fn decide(
+    bench: &Bench,
+    planner: &mut Forebay,
+    second: f64,
+) -> (Vec<(u16, u32)>, Vec<Decision>) {
     let mut effects = Vec::new();
     planner.step(Time::from_seconds(second), PlanEvent::Due(&bench.view()), &mut effects);
     let (mut scales, mut decisions) = (Vec::new(), Vec::new());
@@ -12,7 +17,9 @@ fn decide(bench: &Bench, planner: &mut Forebay, second: f64) -> (Vec<(u16, u32)>
         match effect {
             PlanEffect::Scale { variant, replicas, .. } => scales.push((variant.0, replicas)),
             PlanEffect::Decided(decision) => decisions.push(*decision),
-            other => panic!("{other:?}"),
+            // Nobody answers: nothing is waited for.
+            PlanEffect::Roll(_) => {}
+            PlanEffect::Abort { what } => panic!("{what}"),
         }
     }
     (scales, decisions)
@@ -20,7 +27,13 @@ fn decide(bench: &Bench, planner: &mut Forebay, second: f64) -> (Vec<(u16, u32)>
 
 /// Steady arrivals, scraped and decided on every 15 s in `from..to`; what was asked for is ready
 /// at once.
-fn steady(bench: &mut Bench, planner: &mut Forebay, from: u32, to: u32, per_s: f64) -> Decision {
+pub(super) fn steady(
+    bench: &mut Bench,
+    planner: &mut Forebay,
+    from: u32,
+    to: u32,
+    per_s: f64,
+) -> Decision {
     let mut last = Decision::default();
     for tick in from..to {
         let second = f64::from(tick) * 15.0;
@@ -142,4 +155,72 @@ fn a_snapshot_that_does_not_fit_is_refused_politely() {
         "{}",
         refused(&bench.world, &padded)
     );
+}
+
+/// One decision in a world whose driver answers every roll-forward before the next one.
+fn foreseen(
+    bench: &Bench,
+    planner: &mut Forebay,
+    second: f64,
+    verdict: &roll::Verdict,
+) -> Decision {
+    let mut effects = Vec::new();
+    let now = Time::from_seconds(second);
+    planner.step(now, PlanEvent::Due(&bench.view()), &mut effects);
+    let mut record = Decision::default();
+    for effect in effects {
+        match effect {
+            PlanEffect::Decided(decision) => record = *decision,
+            PlanEffect::Roll(request) => {
+                let rolled = |plan: &roll::Candidate| roll::Rolled {
+                    plan: plan.clone(),
+                    tiers: Vec::new(),
+                    cost: None,
+                    scenarios: 1,
+                    verdict: verdict.clone(),
+                };
+                let answer = roll::RollAnswer {
+                    id: request.id,
+                    asked_at: request.asked_at,
+                    fleet: request.fleet,
+                    horizon: request.horizon,
+                    requests: 1,
+                    candidates: request.candidates.iter().map(rolled).collect(),
+                };
+                planner.step(now, PlanEvent::Rolled(&answer), &mut Vec::new());
+            }
+            _ => {}
+        }
+    }
+    record
+}
+
+#[test]
+fn nothing_goes_that_the_twin_speaks_against() {
+    let mut bench = Bench::new(world(&[("l40s", Role::Both)]));
+    let mut planner = Forebay::new(&bench.world, Settings::default());
+    let held = steady(&mut bench, &mut planner, 0, 80, 100.0).variants[0].decided;
+    // The load halves and stays there; each time something could go, the twin foretells a miss.
+    let veto = roll::Verdict::Veto("standard would fall to 70 %".to_owned());
+    let mut vetoed = 0;
+    for tick in 80..200 {
+        let second = f64::from(tick) * 15.0;
+        bench.scrape(second, 50.0 * 15.0, 0.0);
+        let record = foreseen(&bench, &mut planner, second, &veto);
+        // The first plan was asked about while nobody had ever answered.
+        let went = record.variants[0].decided;
+        assert!(went + 1 >= held, "{}", explain::render(&record));
+        vetoed += u32::from(record.verdicts.iter().any(|v| v.name == "roll-forward-veto"));
+        bench.ready(0, went);
+    }
+    assert!(vetoed > 10, "{vetoed}");
+    // It changes its mind.
+    let mut last = held;
+    for tick in 200..260 {
+        let second = f64::from(tick) * 15.0;
+        bench.scrape(second, 50.0 * 15.0, 0.0);
+        last = foreseen(&bench, &mut planner, second, &roll::Verdict::Keep).variants[0].decided;
+        bench.ready(0, last);
+    }
+    assert!(last < held, "{last} of {held}");
 }
