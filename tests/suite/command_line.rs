@@ -155,3 +155,81 @@ fn a_bare_instance_is_answered_on_one_screen_and_as_json() {
     let wrong = forebay(&["plan", "--instance", "docs/plan-instance.md"]);
     assert!(stderr(&wrong).contains("docs/plan-instance.md"), "{}", stderr(&wrong));
 }
+
+#[test]
+fn a_demand_is_answered_on_one_screen_and_as_json() {
+    let example = ["plan", "--fleet", "chat-8b", "--demand", "docs/plan-demand.yaml"];
+    let output = forebay(&example);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(stdout(&output), include_str!("golden/plan_demand.txt"));
+    let output = forebay(&[&example[..], &["--json", "-"]].concat());
+    let answer: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(answer["schema"], "forebay.plan/v1");
+    let wrong = forebay(&["plan", "--demand", "interactive:rate=often,prompt=9,output=9"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    let said = stderr(&wrong);
+    assert!(said.contains("--demand:1:13: rate=often") && said.contains("a number"), "{said}");
+}
+
+#[test]
+fn the_busiest_minutes_of_a_trace_are_a_demand() {
+    let trace = "trace:builtin:day?window=0h..20m";
+    let output = forebay(&["plan", "--fleet", "chat-8b", "--demand", trace]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = stdout(&output);
+    assert!(said.contains("chat-8b: hold ") && said.contains("the busiest ten"), "{said}");
+}
+
+/// What a policy cost, and what became of the requests.
+fn outcome(run: &Value) -> Value {
+    let mut run = run.clone();
+    for field in ["policy", "parameters", "wall_seconds", "requests_per_wall_second"] {
+        run.as_object_mut().unwrap().remove(field);
+    }
+    run
+}
+
+#[test]
+fn our_planner_decides_the_same_as_somebody_elses_policy() {
+    let command = env!("CARGO_BIN_EXE_forebay");
+    let program = format!(
+        "exec:interval=15s,timeout=300s,gate=forebay,command='{command}' plan --stdio --fleet chat-8b"
+    );
+    let output = forebay(&[
+        "simulate",
+        "--window",
+        "7h..7h25m",
+        "--rate-scale",
+        "0.5",
+        "--json",
+        "-",
+        "--no-oracle",
+        "--policy",
+        "forebay:roll=0",
+        "--policy",
+        &program,
+    ]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let [ours, theirs] = report["runs"].as_array().unwrap().as_slice() else { panic!() };
+    let starts = ours["replicas"]["chat-8b/l40s"]["starts"].as_u64();
+    assert!(starts > Some(0), "something was decided: {starts:?}");
+    assert_eq!(outcome(ours), outcome(theirs));
+}
+
+#[test]
+fn a_program_that_is_told_nonsense_says_so_and_ends() {
+    use std::io::Write;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_forebay"))
+        .args(["plan", "--stdio", "--fleet", "chat-8b"])
+        .stdin(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let line = b"{\"schema\": \"forebay.observation/v2\", \"decision\": 1}\n";
+    child.stdin.take().unwrap().write_all(line).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(said.contains("line 1 of stdin") && said.contains("forebay.observation/v1"), "{said}");
+}

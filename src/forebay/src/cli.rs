@@ -139,8 +139,35 @@ pub(crate) struct TuneArguments {
 }
 
 #[derive(Args, Debug)]
-#[group(id = "question", required = true, multiple = false, args = ["instance", "schema"])]
+#[group(skip)]
+#[command(group = clap::ArgGroup::new("question").required(true)
+    .args(["demand", "stdio", "instance", "schema"]))]
 pub(crate) struct PlanArguments {
+    /// Manifests (YAML) of the fleets, as for `simulate`; a name without a path means a built-in
+    /// fleet.
+    #[arg(long, value_name = "FILE", default_value = "chat-8b")]
+    pub(crate) fleet: Vec<String>,
+
+    /// What to hold for this demand: a file (docs/plan-demand.md), `trace:PATH[?window=FROM..TO]`
+    /// for the busiest ten minutes of a trace, or a line as
+    /// `interactive:rate=30,prompt=1115,output=183,cached=20%;batch:rate=5,...`.
+    #[arg(long, value_name = "FILE|SPEC")]
+    pub(crate) demand: Option<String>,
+
+    /// With `--demand`: no gate serves tiers by priority; all requests share one queue.
+    #[arg(long, requires = "demand")]
+    pub(crate) one_queue: bool,
+
+    /// Be an external policy: read observations on stdin, answer each on stdout
+    /// (docs/external-policy.md).
+    #[arg(long)]
+    pub(crate) stdio: bool,
+
+    /// With `--stdio`: settings of the planner, as `forebay[:key=value,...]`. Nothing is rolled
+    /// forward in simulation there: keep `roll=0`.
+    #[arg(long, value_name = "SPEC", default_value = "forebay:roll=0", requires = "stdio")]
+    pub(crate) policy: String,
+
     /// Solve a bare instance (YAML or JSON, `-` for stdin): needs, variants with what they cover
     /// and cost, pools and limits.
     #[arg(long, value_name = "FILE|-")]

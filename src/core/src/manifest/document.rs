@@ -48,7 +48,7 @@ fn schema_for<S: Kind>() -> Json {
 }
 
 /// Levels of nesting that a document may have; ours have eight.
-const DEPTH_MAX: usize = 64;
+pub(super) const DEPTH_MAX: usize = 64;
 
 pub(super) fn parse(sources: &[Source]) -> Result<Manifests, Errors> {
     let mut reader = Reader::default();
@@ -75,7 +75,7 @@ pub(super) fn parse(sources: &[Source]) -> Result<Manifests, Errors> {
     Errors::check(problems).map(|()| manifests)
 }
 
-fn not_yaml(source: &Arc<Source>, error: &serde_saphyr::Error) -> Problem {
+pub(super) fn not_yaml(source: &Arc<Source>, error: &serde_saphyr::Error) -> Problem {
     let error = error.without_snippet();
     let what = match error {
         serde_saphyr::Error::DuplicateMappingKey { key, .. } => {

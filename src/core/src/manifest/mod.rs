@@ -7,7 +7,8 @@ mod error;
 mod node;
 mod resolve;
 mod schema;
-mod suggest;
+mod single;
+pub(crate) mod suggest;
 
 #[cfg(test)]
 mod rails_tests;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 pub use document::{KINDS, schema_of};
 pub use error::{Errors, Position, Problem};
+pub(crate) use single::Document;
 
 use crate::api::{
     AcceleratorClassSpec, InferenceFleetSpec, Object, ScenarioSpec, TrafficPolicySpec,

@@ -46,20 +46,34 @@ impl<'a> Walk<'a> {
         self.misfits.push(Misfit { at, path: self.path.clone(), what, expected, hint });
     }
 
-    /// Follows a reference into the definitions, and an optional value to what it is if given.
-    fn follow(&self, mut schema: &'a Json) -> &'a Json {
+    /// Follows a reference into the definitions, and an optional value to what it is if given;
+    /// where there are several ways to write it, to the one that was taken.
+    fn follow(&self, mut schema: &'a Json, node: &Node) -> &'a Json {
         loop {
             if let Some(name) = schema.get("$ref").and_then(Json::as_str) {
                 match self.root.pointer(name.trim_start_matches('#')) {
                     Some(target) => schema = target,
                     None => return schema,
                 }
-            } else if let Some(given) = list(schema, "anyOf").iter().find(|s| !is_null(s)) {
+            } else if let Some(given) = self.taken(list(schema, "anyOf"), node) {
                 schema = given;
             } else {
                 return schema;
             }
         }
+    }
+
+    /// The alternative that a value is, or else the first one.
+    fn taken(&self, alternatives: &'a [Json], node: &Node) -> Option<&'a Json> {
+        let mut given = alternatives.iter().filter(|schema| !is_null(schema));
+        let first = given.next()?;
+        let map = matches!(node.value, Value::Map(_));
+        let is_map = |schema: &&Json| {
+            let name = schema.get("$ref").and_then(Json::as_str);
+            let target = name.and_then(|name| self.root.pointer(name.trim_start_matches('#')));
+            target.unwrap_or(schema).get("properties").is_some()
+        };
+        Some(given.find(|schema| map && is_map(schema)).unwrap_or(first))
     }
 
     fn inside(&mut self, step: &str, then: impl FnOnce(&mut Self)) {
@@ -76,7 +90,7 @@ impl<'a> Walk<'a> {
         if node.value == Value::Null && allows_null(schema) {
             return;
         }
-        let schema = self.follow(schema);
+        let schema = self.follow(schema, node);
         if let Some(format) = schema.get("format").and_then(Json::as_str)
             && self.format(format, node, at)
         {
@@ -170,7 +184,7 @@ impl<'a> Walk<'a> {
     /// A map whose `type` says which of the alternatives it is.
     fn tagged(&mut self, alternatives: &'a [Json], node: &Node, at: Position) {
         let tag = |schema: &'a Json| {
-            self.follow(schema).pointer("/properties/type/const").and_then(Json::as_str)
+            self.follow(schema, node).pointer("/properties/type/const").and_then(Json::as_str)
         };
         let tags: Vec<&str> = alternatives.iter().filter_map(tag).collect();
         let Some(entry) = node.entry("type") else {
@@ -181,7 +195,7 @@ impl<'a> Walk<'a> {
         let chosen = alternatives.iter().find(|schema| tag(schema) == Some(given));
         match chosen {
             Some(schema) => {
-                let schema = self.follow(schema);
+                let schema = self.follow(schema, node);
                 self.object(schema, node, at);
             }
             None => self.inside("type", |walk| walk.constant(&tags, &entry.node, entry.node.at)),

@@ -4,6 +4,7 @@
 pub mod evidence;
 pub mod forebay;
 pub mod guard;
+pub mod question;
 pub mod rails;
 pub mod roll;
 pub mod solve;

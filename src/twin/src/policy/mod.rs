@@ -29,6 +29,7 @@ mod hpa;
 mod keys;
 mod llmd;
 mod metric;
+mod mirror;
 mod objects;
 mod pools;
 mod query;
@@ -41,6 +42,7 @@ mod tunables;
 mod wva;
 
 pub use error::SpecError;
+pub use mirror::{Mirror, MirrorError};
 pub use objects::to_yaml;
 pub use registry::{NAMES, build};
 pub use spec::PolicySpec;

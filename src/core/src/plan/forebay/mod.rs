@@ -9,11 +9,11 @@ mod change;
 mod fleet;
 mod foresee;
 mod glide;
-mod mix;
+pub(crate) mod mix;
 pub(crate) mod needs;
 #[cfg(test)]
 mod peers_tests;
-mod record;
+pub(crate) mod record;
 mod settings;
 mod snapshot;
 #[cfg(test)]

@@ -320,7 +320,7 @@ impl OneFleet<'_> {
 }
 
 /// What a tier is promised, as people write it.
-fn promised(slo: &Slo) -> String {
+pub(crate) fn promised(slo: &Slo) -> String {
     let share = |percentile: f64| format!("{:.4}", percentile * 100.0);
     let trim = |text: String| text.trim_end_matches('0').trim_end_matches('.').to_owned();
     match *slo {
@@ -334,7 +334,7 @@ fn promised(slo: &Slo) -> String {
 }
 
 /// A limit as a person calls it.
-fn limit_name(limit: Limit) -> &'static str {
+pub(crate) fn limit_name(limit: Limit) -> &'static str {
     match limit {
         Limit::Ttft => "time to first token",
         Limit::Tpot => "time per output token",

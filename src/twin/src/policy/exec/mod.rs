@@ -7,6 +7,10 @@
 mod observation;
 mod process;
 
+pub(crate) use observation::SCHEMA as OBSERVATION_SCHEMA;
+#[cfg(test)]
+pub(crate) use observation::line as observation_line;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -19,6 +19,7 @@ struct Observation<'a> {
     schema: &'static str,
     decision: u64,
     now_s: f64,
+    starts_at_unix_s: i64,
     fleets: Vec<Fleet<'a>>,
 }
 
@@ -59,6 +60,24 @@ struct RouterTier<'a> {
     errors_total: f64,
     ttft_p90_s: Option<f64>,
     tpot_p90_s: Option<f64>,
+    ttft: Buckets<'a>,
+    tpot: Buckets<'a>,
+}
+
+/// A histogram: observations per bucket (not cumulative), zeros at the end left out, and their
+/// sum.
+#[derive(Serialize)]
+struct Buckets<'a> {
+    counts: &'a [f64],
+    sum: f64,
+}
+
+impl<'a> From<&'a Histogram> for Buckets<'a> {
+    fn from(histogram: &'a Histogram) -> Self {
+        // A count that is not a number is not zero.
+        let used = histogram.counts.iter().rposition(|count| *count != 0.0);
+        Self { counts: &histogram.counts[..used.map_or(0, |last| last + 1)], sum: histogram.sum }
+    }
 }
 
 #[derive(Serialize)]
@@ -76,14 +95,15 @@ struct Variant<'a> {
     replicas_desired: u32,
     replicas_current: u32,
     replicas_ready: usize,
+    endpoints_ready: Vec<u32>,
     starting_since_s: Vec<f64>,
     unschedulable_since_s: Vec<f64>,
     draining: u32,
-    engines: Vec<Engine>,
+    engines: Vec<Engine<'a>>,
 }
 
 #[derive(Serialize)]
-struct Engine {
+struct Engine<'a> {
     endpoint: u32,
     age_s: f64,
     running: f64,
@@ -95,13 +115,28 @@ struct Engine {
     generation_tokens_total: f64,
     requests_finished_total: f64,
     preemptions_total: f64,
+    prefix_queries_tokens_total: f64,
+    prefix_hits_tokens_total: f64,
+    ttft: Buckets<'a>,
+    itl: Buckets<'a>,
+    tpot: Buckets<'a>,
+    queue_time: Buckets<'a>,
+    e2e: Buckets<'a>,
+    iteration_tokens: Buckets<'a>,
+    prompt_lengths: Buckets<'a>,
+    generation_lengths: Buckets<'a>,
 }
 
 /// The observation of one decision, with its line end.
 pub(crate) fn line(now: Time, decision: u64, view: &FleetView<'_>) -> String {
     let fleets = (0..view.world.fleets.len()).map(|index| fleet(now, FleetId(index as u16), view));
-    let observation =
-        Observation { schema: SCHEMA, decision, now_s: now.as_seconds(), fleets: fleets.collect() };
+    let observation = Observation {
+        schema: SCHEMA,
+        decision,
+        now_s: now.as_seconds(),
+        starts_at_unix_s: view.origin.0,
+        fleets: fleets.collect(),
+    };
     // Plain numbers and strings always serialise; NaN becomes null.
     let mut line = serde_json::to_string(&observation).unwrap_or_default();
     line.push('\n');
@@ -160,6 +195,8 @@ fn router<'a>(now: Time, fleet: FleetId, view: &FleetView<'a>) -> Option<Router<
             errors_total: page.errors_total,
             ttft_p90_s: p90(|page| &page.ttft),
             tpot_p90_s: p90(|page| &page.tpot),
+            ttft: Buckets::from(&page.ttft),
+            tpot: Buckets::from(&page.tpot),
         }
     });
     Some(Router {
@@ -185,6 +222,16 @@ fn variant<'a>(now: Time, id: VariantId, world: &'a World, view: &FleetView<'a>)
         generation_tokens_total: sample.value.generation_tokens_total,
         requests_finished_total: sample.value.requests_finished_total,
         preemptions_total: sample.value.preemptions_total,
+        prefix_queries_tokens_total: sample.value.prefix_queries_tokens_total,
+        prefix_hits_tokens_total: sample.value.prefix_hits_tokens_total,
+        ttft: Buckets::from(&sample.value.ttft),
+        itl: Buckets::from(&sample.value.itl),
+        tpot: Buckets::from(&sample.value.tpot),
+        queue_time: Buckets::from(&sample.value.queue_time),
+        e2e: Buckets::from(&sample.value.e2e),
+        iteration_tokens: Buckets::from(&sample.value.iteration_tokens),
+        prompt_lengths: Buckets::from(&sample.value.prompt_lengths),
+        generation_lengths: Buckets::from(&sample.value.generation_lengths),
     });
     Variant {
         name: format!("{}/{}", world.fleets[variant.fleet.index()].name, variant.name),
@@ -200,6 +247,7 @@ fn variant<'a>(now: Time, id: VariantId, world: &'a World, view: &FleetView<'a>)
         replicas_desired: target.replicas_desired,
         replicas_current: target.replicas_current,
         replicas_ready: target.endpoints_ready.len(),
+        endpoints_ready: target.endpoints_ready.iter().map(|endpoint| endpoint.0).collect(),
         starting_since_s: seconds(&target.starting_since),
         unschedulable_since_s: seconds(&target.unschedulable_since),
         draining: target.draining,
