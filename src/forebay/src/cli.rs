@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Keeps fleets of LLM inference engines at their service-level objectives for the least money.
 #[derive(Debug, Parser)]
@@ -28,6 +28,11 @@ pub(crate) enum Command {
     Fidelity(FidelityArguments),
     /// Foresee the work of a trace at several lead times: errors, coverage and excess.
     Forecast(ForecastArguments),
+    /// Compare what replicas are said to hold with what simulated ones hold.
+    ///
+    /// Over a grid of workloads, objectives and engines: the largest rate at which enough requests
+    /// attain, as the planner sizes and as the twin finds it.
+    Capacity(CapacityArguments),
     /// Generate the engine profiles from published kernel measurements.
     Profiles(ProfilesArguments),
 }
@@ -215,8 +220,30 @@ pub(crate) struct ForecastArguments {
     pub(crate) quantile: f64,
 
     /// Write scores and series as JSON to a file, or to stdout with `-`.
+pub(crate) struct CapacityArguments {
+    /// How much is tried: `small` takes seconds, `full` minutes.
+    #[arg(long, value_enum, default_value = "small")]
+    pub(crate) grid: CapacityGrid,
+
+    /// Seed that the points are drawn from.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// Points at the same time; 0 = one for each core.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) threads: usize,
+
+    /// Write the comparison as JSON to a file, or to stdout with `-`.
     #[arg(long, value_name = "FILE|-")]
     pub(crate) json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum CapacityGrid {
+    /// A dozen points, short runs.
+    Small,
+    /// Hundreds of points, long runs.
+    Full,
 }
 
 #[derive(Args, Debug)]

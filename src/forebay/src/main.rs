@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod capacity;
 mod cli;
 mod explain;
 mod fidelity;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         cli::Command::Plan(arguments) => plan::run(&arguments),
         cli::Command::Fidelity(arguments) => fidelity::run(&arguments),
         cli::Command::Forecast(arguments) => forecast::run(&arguments),
+        cli::Command::Capacity(arguments) => capacity::run(&arguments),
         cli::Command::Profiles(arguments) => profiles::run(&arguments),
     };
     match result {

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod capacity;
 pub mod experiment;
 pub mod fidelity;
 pub mod forecast;
