@@ -220,6 +220,11 @@ pub(crate) struct ForecastArguments {
     pub(crate) quantile: f64,
 
     /// Write scores and series as JSON to a file, or to stdout with `-`.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct CapacityArguments {
     /// How much is tried: `small` takes seconds, `full` minutes.
     #[arg(long, value_enum, default_value = "small")]

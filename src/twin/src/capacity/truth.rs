@@ -199,6 +199,7 @@ fn world(point: &Point, profile: &EngineProfile) -> World {
     };
     World {
         fleets: vec![Fleet {
+            rails: forebay_core::fleet::FleetRails::default(),
             name: "capacity".into(),
             models: vec![profile.model.clone()],
             variants: 0..variants.len() as u16,
@@ -264,6 +265,7 @@ fn variant(name: &str, role: Role, profile: EngineProfile, replicas: u32) -> Var
 
 fn scenario(unscored: Span) -> ScenarioPlan {
     ScenarioPlan {
+        starts_at: forebay_core::time::WallTime::default(),
         name: "stationary".into(),
         shares: vec![Share {
             fleet: FleetId(0),
