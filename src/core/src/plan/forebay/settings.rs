@@ -22,7 +22,7 @@ pub struct Settings {
     pub tiered: bool,
     /// Whether step times are learned; otherwise the profiles stand as they are.
     pub learn: bool,
-    /// Whether the twin is asked before anything goes.
+    /// Whether the twin is asked before anything goes; off until what it is worth was measured.
     pub roll: bool,
     /// Down goes only to the highest need of this span.
     pub window: Span,
@@ -52,7 +52,7 @@ impl Default for Settings {
             miss_budget: true,
             tiered: true,
             learn: true,
-            roll: true,
+            roll: false,
             window: Span::from_secs(600),
             interval: Span::from_secs(15),
             rate_window: Span::from_secs(60),

@@ -198,7 +198,7 @@ fn foreseen(
 #[test]
 fn nothing_goes_that_the_twin_speaks_against() {
     let mut bench = Bench::new(world(&[("l40s", Role::Both)]));
-    let mut planner = Forebay::new(&bench.world, Settings::default());
+    let mut planner = Forebay::new(&bench.world, Settings { roll: true, ..Settings::default() });
     let held = steady(&mut bench, &mut planner, 0, 80, 100.0).variants[0].decided;
     // The load halves and stays there; each time something could go, the twin foretells a miss.
     let veto = roll::Verdict::Veto("standard would fall to 70 %".to_owned());
