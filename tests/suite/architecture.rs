@@ -10,7 +10,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("forebay-core", &[]),
     ("forebay-twin", &["forebay-core"]),
     ("forebay-telemetry", &["forebay-core"]),
-    ("forebay", &["forebay-core", "forebay-twin", "forebay-telemetry"]),
+    ("forebay-gateway", &["forebay-core"]),
+    // A test engine writes the page that telemetry knows.
+    ("forebay-rig", &["forebay-core", "forebay-telemetry"]),
+    (
+        "forebay",
+        &["forebay-core", "forebay-gateway", "forebay-rig", "forebay-telemetry", "forebay-twin"],
+    ),
 ];
 
 /// What would bring a clock, a runtime, a socket or luck into the core.

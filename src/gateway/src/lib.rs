@@ -1,0 +1,4 @@
+//! One gate behind three faces: Envoy's endpoint picker (ext_proc), the request admission webhook
+//! (asked about requests, not about Kubernetes objects) and a reverse proxy.
+
+#![forbid(unsafe_code)]
