@@ -149,13 +149,14 @@ impl Load {
         let index = self.next.checked_rem(documents);
         let prefix = index.map(|index| self.prefixes[index as usize].clone());
         let arrival = Arrival {
-            request: RequestId((self.next << 32) | (self.next % 4_096)),
-            tier: TierId(0),
             flow: self.next % 16,
-            weight: 1.0,
-            prompt_tokens: if documents > 0 { 8_192 } else { 500 },
             prefix: prefix.as_ref(),
-            deadline: self.now + Span::from_secs(100),
+            ..Arrival::new(
+                RequestId((self.next << 32) | (self.next % 4_096)),
+                TierId(0),
+                if documents > 0 { 8_192 } else { 500 },
+                self.now + Span::from_secs(100),
+            )
         };
         self.tell(GateEvent::Arrived(&arrival));
         if finish && let Some(request) = self.in_flight.pop_front() {

@@ -121,8 +121,13 @@ impl Group {
         if engine.draining || full {
             return Tournament::ABSENT;
         }
+        self.turn_ns(engine) as u64
+    }
+
+    /// Time until a new prompt's turn.
+    fn turn_ns(&self, engine: &Engine) -> f64 {
         let prompts = engine.prompt_ahead as f64 * self.speed.prompt_ns_per_token;
-        (prompts + f64::from(engine.in_flight) * self.speed.sequence_ns) as u64
+        prompts + f64::from(engine.in_flight) * self.speed.sequence_ns
     }
 
     fn room_key(&self, engine: &Engine) -> u64 {
@@ -290,6 +295,20 @@ impl Engines {
             }
         }
         best.map(|(_, placement)| placement)
+    }
+
+    /// Who would give this prompt its first token soonest, credit or no credit.
+    pub(super) fn pick_any(&self, prompt_tokens: u32) -> Option<Placement> {
+        let tokens = f64::from(prompt_tokens);
+        let serving = self.groups.iter().filter(|group| group.role != Role::Prefill);
+        let turns = serving.flat_map(|group| {
+            let own_ns = group.speed.base_ns + tokens * group.speed.prompt_ns_per_token;
+            let open = group.engines.ids().iter().zip(group.engines.values());
+            open.filter(|(_, engine)| !engine.draining)
+                .map(move |(id, engine)| (*id, group.turn_ns(engine) + own_ns))
+        });
+        let (endpoint, ttft_ns) = turns.min_by(|left, right| left.1.total_cmp(&right.1))?;
+        Some(Placement { endpoint, prefill: None, ttft: Span(ttft_ns as u64) })
     }
 
     /// Time to first token of this prompt on an empty engine of the fastest variant, and time per

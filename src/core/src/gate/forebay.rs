@@ -4,7 +4,7 @@
 use super::drain::Drain;
 use super::engines::{Engines, InFlight, Placed, Placement};
 use super::queue::{Held, Queue};
-use super::{Arrival, Gate, GateEffect, GateEvent, Queued, Refusal};
+use super::{Arrival, Gate, GateEffect, GateEvent, Queued, Refusal, WouldHave};
 use crate::fleet::{Late, Slo, World};
 use crate::ids::{FleetId, RequestId, TierId};
 use crate::time::{Span, Time};
@@ -48,6 +48,7 @@ pub struct Forebay {
     context_tokens: f64,
     finished: u32,
     growth_at: Option<Time>,
+    would_have: Vec<WouldHave>,
 }
 
 /// What the traffic policy and the fleet say of a tier, and what was learned of it.
@@ -92,6 +93,7 @@ impl Forebay {
             context_tokens: CONTEXT_TOKENS_INITIAL,
             finished: 0,
             growth_at: None,
+            would_have: vec![WouldHave::default(); world.tiers.len()],
         }
     }
 
@@ -111,6 +113,9 @@ impl Forebay {
             hold_until: now + policy.hold_max,
             late: false,
         };
+        if !arrival.enforced {
+            return self.watch(now, &held, effects);
+        }
         if held.late_at <= now {
             match policy.late {
                 Late::Refuse => return self.refuse(now, &held, Refusal::Late, effects),
@@ -126,6 +131,25 @@ impl Forebay {
         }
         self.push(now, held, effects);
         self.dispatch(now, effects);
+    }
+
+    /// Sends a request whatever the gate thinks of it, and counts what that is.
+    fn watch(&mut self, now: Time, held: &Held, effects: &mut Vec<GateEffect>) {
+        let credit = self.place(held, self.tiers[held.tier.index()].deferrable);
+        let placement = credit.or_else(|| self.engines.pick_any(held.prompt_tokens));
+        let would_have = &mut self.would_have[held.tier.index()];
+        let Some(placement) = placement else {
+            would_have.refused(Refusal::NoEndpoints);
+            return self.refuse(now, held, Refusal::NoEndpoints, effects);
+        };
+        if held.late_at <= now {
+            would_have.refused(Refusal::Late);
+        } else if credit.is_some() && self.queue.is_empty() {
+            would_have.sent += 1;
+        } else {
+            would_have.held += 1;
+        }
+        self.send(now, held, &placement, effects);
     }
 
     /// Takes a request into the queue; when that is full the lowest tier gives way.
@@ -148,7 +172,12 @@ impl Forebay {
     fn refuse(&mut self, now: Time, held: &Held, reason: Refusal, effects: &mut Vec<GateEffect>) {
         let backlog = self.queue.tokens_ahead(held.tier) + u64::from(held.prompt_tokens);
         let retry_after = Some(self.drain.retry_after(now, backlog));
-        effects.push(GateEffect::Refuse { request: held.request, reason, retry_after });
+        effects.push(GateEffect::Refuse {
+            request: held.request,
+            reason,
+            retry_after,
+            place: None,
+        });
     }
 
     /// Sends whatever has a credit, in order.
@@ -337,6 +366,7 @@ impl Gate for Forebay {
                 self.engines.scraped(now, endpoint, at, load);
             }
             GateEvent::ScrapeLost { endpoint } => self.engines.lost(endpoint),
+            GateEvent::Outlook(_) => {}
             GateEvent::Due => self.due(now, effects),
         }
         self.dispatch(now, effects);
@@ -354,6 +384,10 @@ impl Gate for Forebay {
 
     fn scrape_interval(&self) -> Option<Span> {
         Some(self.scrape_interval)
+    }
+
+    fn would_have(&self, tier: TierId) -> Option<WouldHave> {
+        self.would_have.get(tier.index()).copied()
     }
 
     fn budget(&self, _now: Time, tier: TierId) -> Option<u64> {

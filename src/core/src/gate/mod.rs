@@ -1,15 +1,21 @@
 //! Who goes now, who waits, who is refused, and where to: the port that every gate fills, ours
 //! and the baselines alike, in the twin and live.
 
+mod arrival;
 mod credit;
 mod drain;
 mod engines;
 mod forebay;
+mod outlook;
 mod queue;
 mod requests;
+mod would_have;
 
+pub use arrival::{Arrival, Place};
 pub use forebay::{Forebay, SCRAPE_INTERVAL};
+pub use outlook::{Coming, Outlook};
 pub use requests::{RequestHasher, RequestMap};
+pub use would_have::WouldHave;
 
 use crate::ids::{EndpointId, RequestId, TierId, VariantId};
 use crate::time::{Span, Time};
@@ -36,6 +42,12 @@ pub trait Gate {
     /// Requests of a tier that workers outside may send now, on top of what is here; `None` where
     /// the gate has no such notion.
     fn budget(&self, _now: Time, _tier: TierId) -> Option<u64> {
+        None
+    }
+
+    /// What it would have done with the requests of a tier that it only watched (see
+    /// [`Arrival::enforced`]), counted from the start; `None` where the gate has no such notion.
+    fn would_have(&self, _tier: TierId) -> Option<WouldHave> {
         None
     }
 
@@ -105,8 +117,12 @@ pub enum GateEvent<'a> {
         /// Which.
         endpoint: EndpointId,
     },
+    /// What capacity is on its way. Each one replaces the one before. A gate that was never told
+    /// one does not know; that is not the same as nothing on its way.
+    Outlook(&'a Outlook<'a>),
     /// The gate's own scrape of an endpoint came back. The driver may leave out a scrape that says
-    /// the same as the one before, but never the first.
+    /// the same as the one before, but never the first. Scrapes may come as seldom as once a
+    /// second, and an endpoint of which none ever comes is used on credits alone.
     Scraped {
         /// Which.
         endpoint: EndpointId,
@@ -124,31 +140,13 @@ pub enum GateEvent<'a> {
     Due,
 }
 
-/// A request as a gate sees it on arrival.
-#[derive(Clone, Copy, Debug)]
-pub struct Arrival<'a> {
-    /// Our identity.
-    pub request: RequestId,
-    /// Its tier.
-    pub tier: TierId,
-    /// Its flow (tenant), hashed by us.
-    pub flow: u64,
-    /// What its flow may have, relative to other flows of the tier; 1 where nobody says.
-    pub weight: f64,
-    /// Prompt length in tokens.
-    pub prompt_tokens: u32,
-    /// Chained content identities of the prompt, if known.
-    pub prefix: Option<&'a crate::engine::Prefix>,
-    /// When it must be complete (deferrable) or have its first token.
-    pub deadline: Time,
-}
-
 /// The three gauges that endpoint pickers scrape.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct EndpointLoad {
     /// `vllm:num_requests_running`.
     pub running: f64,
-    /// `vllm:num_requests_waiting`.
+    /// `vllm:num_requests_waiting`: those that wait for capacity. Where the engine tells by
+    /// reason, without those that wait for KV from another engine.
     pub waiting: f64,
     /// `vllm:kv_cache_usage_perc`, 0..1.
     pub kv_usage: f64,
@@ -174,6 +172,9 @@ pub enum GateEffect {
         reason: Refusal,
         /// When to come back, if the gate can tell.
         retry_after: Option<Span>,
+        /// What it takes to come back at the same place in order; `None` where the gate keeps no
+        /// such thing.
+        place: Option<Place>,
     },
 }
 
@@ -188,4 +189,7 @@ pub enum Refusal {
     NoEndpoints,
     /// Its objective cannot be met any more.
     Late,
+    /// `rejected-no-capacity-in-sight`: it would have to come back later than the longest time
+    /// that a refusal names.
+    NoCapacityInSight,
 }

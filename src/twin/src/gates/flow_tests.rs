@@ -51,15 +51,7 @@ impl Flow {
     fn arrive(&mut self, now: Time, tier: u8) -> Vec<GateEffect> {
         let request = RequestId(self.next);
         self.next += 1;
-        let arrival = Arrival {
-            request,
-            tier: TierId(tier),
-            flow: 0,
-            weight: 1.0,
-            prompt_tokens: 100,
-            prefix: None,
-            deadline: Time::MAX,
-        };
+        let arrival = Arrival::new(request, TierId(tier), 100, Time::MAX);
         self.tell(now, GateEvent::Arrived(&arrival))
     }
 
@@ -155,6 +147,7 @@ fn bands_are_strict_and_expiry_waits_for_the_sweep() {
         request: RequestId(3),
         reason: Refusal::TtlExpired,
         retry_after: None,
+        place: None,
     };
     assert_eq!(refused(&mut flow, millis(10_000)), [(millis(3_000), expected)]);
 }
@@ -187,15 +180,7 @@ fn with_flow_control_off_only_negative_priorities_are_shed() {
     let full = GateEvent::Scraped { endpoint, at: Time::ZERO, load: load(6.0, 0.1) };
     gate.step(Time::ZERO, full, &mut effects);
     for tier in 0..3 {
-        let arrival = Arrival {
-            request: RequestId(u64::from(tier)),
-            tier: TierId(tier),
-            flow: 0,
-            weight: 1.0,
-            prompt_tokens: 100,
-            prefix: None,
-            deadline: Time::MAX,
-        };
+        let arrival = Arrival::new(RequestId(u64::from(tier)), TierId(tier), 100, Time::MAX);
         gate.step(Time::ZERO, GateEvent::Arrived(&arrival), &mut effects);
     }
     assert!(

@@ -39,7 +39,7 @@ impl Driver {
             GateEffect::Dispatch { request, endpoint, prefill } => {
                 Fate::Sent(request.0, endpoint.0, prefill.map(|prefill| prefill.0))
             }
-            GateEffect::Refuse { request, reason, retry_after } => {
+            GateEffect::Refuse { request, reason, retry_after, .. } => {
                 assert!(retry_after.is_some(), "it always says when to come back");
                 Fate::Refused(request.0, reason)
             }
@@ -61,15 +61,7 @@ impl Driver {
     fn arrive(&mut self, tier: u8, prompt_tokens: u32, patience: Span) -> Vec<Fate> {
         let request = RequestId(self.next);
         self.next += 1;
-        let arrival = Arrival {
-            request,
-            tier: TierId(tier),
-            flow: 0,
-            weight: 1.0,
-            prompt_tokens,
-            prefix: None,
-            deadline: self.now + patience,
-        };
+        let arrival = Arrival::new(request, TierId(tier), prompt_tokens, self.now + patience);
         self.tell(GateEvent::Arrived(&arrival))
     }
 

@@ -114,7 +114,7 @@ impl LeastLoaded {
         let request = arrival.request;
         let Some((endpoint, role)) = self.decode.take() else {
             let reason = Refusal::NoEndpoints;
-            return GateEffect::Refuse { request, reason, retry_after: None };
+            return GateEffect::Refuse { request, reason, retry_after: None, place: None };
         };
         let splits = role == Role::Decode && self.splitter.splits(arrival, endpoint);
         let prefill = if splits { self.prefill.take().map(|(prefill, _)| prefill) } else { None };
@@ -166,6 +166,7 @@ impl Gate for LeastLoaded {
             GateEvent::FirstToken { .. }
             | GateEvent::Scraped { .. }
             | GateEvent::ScrapeLost { .. }
+            | GateEvent::Outlook(_)
             | GateEvent::Due => {}
         }
     }

@@ -157,13 +157,15 @@ impl Driver {
                 let prefix = Prefix { ids: ids.into(), piece_tokens: 512 };
                 self.held.insert(request, (TierId(tier), tokens));
                 let arrival = Arrival {
-                    request,
-                    tier: TierId(tier),
                     flow,
                     weight: 1.0 + flow as f64,
-                    prompt_tokens: tokens,
                     prefix: (piece > 0).then_some(&prefix),
-                    deadline: self.now + Span::from_millis(patience_ms),
+                    ..Arrival::new(
+                        request,
+                        TierId(tier),
+                        tokens,
+                        self.now + Span::from_millis(patience_ms),
+                    )
                 };
                 self.tell(GateEvent::Arrived(&arrival));
             }

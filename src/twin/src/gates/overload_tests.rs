@@ -169,15 +169,7 @@ impl Bench {
         self.outcomes.arrived += 1;
         let tier = TierId(u8::from(!high));
         self.arrived.insert(request, (self.now, tier));
-        let arrival = Arrival {
-            request,
-            tier,
-            flow: 0,
-            weight: 1.0,
-            prompt_tokens: 20,
-            prefix: None,
-            deadline: self.now + Span::from_secs(60),
-        };
+        let arrival = Arrival::new(request, tier, 20, self.now + Span::from_secs(60));
         self.tell(GateEvent::Arrived(&arrival));
         let gap = -(1.0 - self.rng.random::<f64>()).ln() / per_second;
         self.schedule(self.now + Span::from_seconds(gap), Event::Arrival);

@@ -112,7 +112,7 @@ impl Picker {
             // Filters that leave nobody in a pool that is not empty count as contention.
             let empty = self.roles.is_empty();
             let reason = if empty { Refusal::NoEndpoints } else { Refusal::Saturated };
-            return GateEffect::Refuse { request, reason, retry_after: None };
+            return GateEffect::Refuse { request, reason, retry_after: None, place: None };
         };
         if let Some(prefix) = prompt.prefix.filter(|_| self.uses_index()) {
             self.index.record(endpoint, prompt.tokens, prefix);

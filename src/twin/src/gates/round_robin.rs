@@ -26,7 +26,7 @@ impl RoundRobin {
         let request = arrival.request;
         let Some((endpoint, role)) = self.decode.take() else {
             let reason = Refusal::NoEndpoints;
-            return GateEffect::Refuse { request, reason, retry_after: None };
+            return GateEffect::Refuse { request, reason, retry_after: None, place: None };
         };
         let splits = role == Role::Decode && self.splitter.splits(arrival, endpoint);
         let prefill = if splits { self.prefill.take().map(|(prefill, _)| prefill) } else { None };

@@ -72,7 +72,12 @@ impl Gate for Stock {
                 let sheddable = self.priorities.get(arrival.tier.index()).is_some_and(|p| *p < 0);
                 if sheddable && self.pool.saturation(&self.detector, now) >= 1.0 {
                     let reason = Refusal::Saturated;
-                    effects.push(GateEffect::Refuse { request, reason, retry_after: None });
+                    effects.push(GateEffect::Refuse {
+                        request,
+                        reason,
+                        retry_after: None,
+                        place: None,
+                    });
                     return;
                 }
                 let (tokens, prefix) = (arrival.prompt_tokens, arrival.prefix);
@@ -98,6 +103,7 @@ impl Gate for Stock {
             | GateEvent::Finished { .. }
             | GateEvent::Failed { .. }
             | GateEvent::ClientGone { .. }
+            | GateEvent::Outlook(_)
             | GateEvent::Due => {}
         }
     }

@@ -137,7 +137,7 @@ impl StockFlow {
             let empty = self.pool.is_empty();
             let reason = if empty { Refusal::NoEndpoints } else { Refusal::Saturated };
             let request = arrival.request;
-            effects.push(GateEffect::Refuse { request, reason, retry_after: None });
+            effects.push(GateEffect::Refuse { request, reason, retry_after: None, place: None });
         }
         self.cycle(effects);
     }
@@ -211,7 +211,12 @@ impl StockFlow {
                 if expired {
                     self.leave(item.request);
                     let request = item.request;
-                    effects.push(GateEffect::Refuse { request, reason, retry_after: None });
+                    effects.push(GateEffect::Refuse {
+                        request,
+                        reason,
+                        retry_after: None,
+                        place: None,
+                    });
                 }
                 expired
             });
@@ -275,6 +280,7 @@ impl StockFlow {
             GateEvent::Arrived(_)
             | GateEvent::PrefillDone { .. }
             | GateEvent::ScrapeLost { .. }
+            | GateEvent::Outlook(_)
             | GateEvent::Due => false,
         }
     }
@@ -323,7 +329,7 @@ impl Gate for StockFlow {
                 self.pool.lost(endpoint, now);
                 self.known_saturation = None;
             }
-            GateEvent::PrefillDone { .. } => {}
+            GateEvent::PrefillDone { .. } | GateEvent::Outlook(_) => {}
             GateEvent::Due => {
                 if self.sweep_at.is_some_and(|at| at <= now) {
                     self.sweep(effects);

@@ -48,15 +48,7 @@ impl Driver {
     fn arrive(&mut self) -> Option<(u32, Option<u32>)> {
         let request = RequestId(self.next);
         self.next += 1;
-        let arrival = Arrival {
-            request,
-            tier: TierId(0),
-            flow: 0,
-            weight: 1.0,
-            prompt_tokens: 100,
-            prefix: None,
-            deadline: Time::MAX,
-        };
+        let arrival = Arrival::new(request, TierId(0), 100, Time::MAX);
         match self.tell(GateEvent::Arrived(&arrival)).as_slice() {
             [GateEffect::Dispatch { request: same, endpoint, prefill }] if *same == request => {
                 Some((endpoint.0, prefill.map(|prefill| prefill.0)))

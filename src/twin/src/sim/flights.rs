@@ -44,6 +44,8 @@ pub(super) struct Flight {
     /// Time outside the step loops of the engines that served it; adds to TTFT.
     pub(super) overhead: Picos,
     pub(super) place: Place,
+    /// What the gate gave it to come back at its old place in order.
+    pub(super) order: Option<forebay_core::gate::Place>,
     /// Times it came to the gate.
     pub(super) attempt: u32,
     /// Whether it counts (it arrived after the unscored start).
@@ -152,6 +154,7 @@ mod tests {
             first_token_at: None,
             overhead: 0,
             place: Place::Client,
+            order: None,
             attempt: 0,
             scored: true,
             timeline_step: 0,

@@ -62,6 +62,7 @@ impl Simulation<'_> {
                 self.new_replica(variant);
             }
             self.place_pending();
+            self.tell_outlook(variant);
         } else if wanted.len() > desired {
             let excess = wanted.len() - desired;
             wanted.sort_by_key(|endpoint| self.replicas[endpoint.index()].removal_rank());
@@ -153,6 +154,7 @@ impl Simulation<'_> {
         replica.state = State::Starting;
         replica.ready_at = self.now + span;
         self.calendar.push(replica.ready_at, Event::ReplicaReady { endpoint });
+        self.tell_outlook(variant);
     }
 
     /// Start-up time: the phases' median, log-normally spread. The n-th start of a variant has
@@ -189,6 +191,9 @@ impl Simulation<'_> {
         seat.endpoints.sort_unstable();
         let event = GateEvent::EndpointReady { endpoint, variant, role: entry.role };
         self.tell_gate(entry.fleet, event);
+        if now > 0 {
+            self.tell_outlook(variant);
+        }
     }
 
     /// Takes a replica out: at once if it serves nobody, else when its requests are done or its
@@ -241,6 +246,7 @@ impl Simulation<'_> {
     fn remove(&mut self, endpoint: EndpointId) {
         let replica = &mut self.replicas[endpoint.index()];
         let variant = replica.variant;
+        let served = matches!(replica.state, State::Ready | State::Draining);
         replica.state = State::Gone;
         replica.engine = None;
         replica.turn += 1;
@@ -260,6 +266,9 @@ impl Simulation<'_> {
                 &mut self.calendar,
             );
             self.calendar.push(self.now, Event::Place);
+        }
+        if !served {
+            self.tell_outlook(variant);
         }
     }
 

@@ -8,6 +8,7 @@ mod faults;
 mod flights;
 mod lifecycle;
 mod nodes;
+mod outlook;
 mod replicas;
 mod requests;
 mod rolls;

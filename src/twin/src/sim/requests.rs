@@ -46,6 +46,7 @@ impl Simulation<'_> {
             first_token_at: None,
             overhead: 0,
             place: Place::Client,
+            order: None,
             attempt: 0,
             scored,
             timeline_step,
@@ -68,13 +69,11 @@ impl Simulation<'_> {
         self.deliver_scrapes(fleet);
         let Some(flight) = self.flights.get(id) else { return };
         let arrival = Arrival {
-            request: id,
-            tier,
             flow: flight.flow,
             weight: flight.weight,
-            prompt_tokens: flight.prompt_tokens,
             prefix: flight.prefix.as_ref(),
-            deadline: Time::from_picos(flight.deadline),
+            place: flight.order,
+            ..Arrival::new(id, tier, flight.prompt_tokens, Time::from_picos(flight.deadline))
         };
         let seat = &mut self.gates[fleet.index()];
         let mut effects = std::mem::take(&mut seat.effects);
@@ -106,7 +105,10 @@ impl Simulation<'_> {
                 GateEffect::Dispatch { request, endpoint, prefill } => {
                     self.dispatch(request, endpoint, prefill);
                 }
-                GateEffect::Refuse { request, retry_after, .. } => {
+                GateEffect::Refuse { request, retry_after, place, .. } => {
+                    if let Some(flight) = self.flights.get_mut(request) {
+                        flight.order = place;
+                    }
                     self.refused(request, retry_after);
                 }
             }
