@@ -2,3 +2,5 @@
 //! (asked about requests, not about Kubernetes objects) and a reverse proxy.
 
 #![forbid(unsafe_code)]
+
+pub mod desk;

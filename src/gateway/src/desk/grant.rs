@@ -1,0 +1,188 @@
+//! What the desk answers: a place with its obligations, or a refusal.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use forebay_core::gate::GateEvent;
+use forebay_core::ids::RequestId;
+use forebay_core::time::Time;
+use tokio::sync::oneshot;
+
+use super::meters::Counted;
+use super::{Desk, Refused};
+
+/// Where a request goes.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) endpoint: Arc<str>,
+    pub(super) prefill: Option<Arc<str>>,
+}
+
+pub(super) type Answer = Result<Place, Refused>;
+
+/// Tokens that a request turned out to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Prompt tokens.
+    pub prompt_tokens: u32,
+    /// Of these, found in the engine's cache; `None` where the engine does not tell.
+    pub cached_tokens: Option<u32>,
+    /// Generated tokens.
+    pub output_tokens: u32,
+}
+
+/// How a dispatched request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Well; the usage if the engine told it.
+    Finished(Option<Usage>),
+    /// The engine failed or refused it.
+    Failed,
+    /// The client hung up.
+    ClientGone,
+}
+
+/// The obligation to tell the gate how a request ended. Dropped before that: the client has gone.
+#[derive(Debug)]
+pub(super) struct Hold {
+    desk: Desk,
+    request: RequestId,
+    counted: Counted,
+    first_token: Option<Time>,
+    open: bool,
+}
+
+impl Hold {
+    pub(super) const fn new(desk: Desk, request: RequestId, counted: Counted) -> Self {
+        Self { desk, request, counted, first_token: None, open: true }
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        if !std::mem::take(&mut self.open) {
+            return;
+        }
+        let request = self.request;
+        let now = self.desk.now();
+        let mut state = self.desk.lock();
+        let held = state.waiting.remove(&request).is_some();
+        state.meters.ended(&self.counted, held, self.first_token, now, outcome);
+        let event = match outcome {
+            Outcome::Finished(usage) => {
+                let output_tokens = usage.map_or(0, |usage| usage.output_tokens);
+                GateEvent::Finished { request, output_tokens }
+            }
+            Outcome::Failed => GateEvent::Failed { request },
+            Outcome::ClientGone => GateEvent::ClientGone { request },
+        };
+        self.desk.step(&mut state, now, event, None);
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.end(Outcome::ClientGone);
+    }
+}
+
+/// The right to send one request to one endpoint, to be ended exactly once.
+#[derive(Debug)]
+pub struct Grant {
+    hold: Hold,
+    place: Place,
+}
+
+impl Grant {
+    /// Where the request goes: `ip:port` of an aggregated or decode endpoint.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.place.endpoint
+    }
+
+    /// Where its prompt is computed, if that is apart: `ip:port`.
+    #[must_use]
+    pub fn prefill(&self) -> Option<&str> {
+        self.place.prefill.as_deref()
+    }
+
+    /// Our number of the request: unique in this process, never a client's.
+    #[must_use]
+    pub const fn request(&self) -> RequestId {
+        self.hold.request
+    }
+
+    /// The first token went out. Only the first call counts.
+    pub fn first_token(&mut self) {
+        let hold = &mut self.hold;
+        if hold.first_token.is_some() {
+            return;
+        }
+        let now = hold.desk.now();
+        hold.first_token = Some(now);
+        let mut state = hold.desk.lock();
+        state.meters.first_token(&hold.counted, now);
+        hold.desk.step(&mut state, now, GateEvent::FirstToken { request: hold.request }, None);
+    }
+
+    /// It ended.
+    pub fn end(mut self, outcome: Outcome) {
+        self.hold.end(outcome);
+    }
+}
+
+/// An admission under way: resolves when the gate has decided.
+#[derive(Debug)]
+pub struct Admission {
+    hold: Option<Hold>,
+    answer: Pending,
+}
+
+#[derive(Debug)]
+enum Pending {
+    Decided(Option<Answer>),
+    Held(oneshot::Receiver<Answer>),
+}
+
+impl Admission {
+    pub(super) const fn refused(refused: Refused) -> Self {
+        Self { hold: None, answer: Pending::Decided(Some(Err(refused))) }
+    }
+
+    pub(super) const fn decided(hold: Hold, answer: Answer) -> Self {
+        Self { hold: Some(hold), answer: Pending::Decided(Some(answer)) }
+    }
+
+    pub(super) const fn held(hold: Hold, receiver: oneshot::Receiver<Answer>) -> Self {
+        Self { hold: Some(hold), answer: Pending::Held(receiver) }
+    }
+
+    /// Whether the gate holds the request.
+    #[must_use]
+    pub const fn is_held(&self) -> bool {
+        matches!(self.answer, Pending::Held(_))
+    }
+}
+
+impl Future for Admission {
+    type Output = Result<Grant, Refused>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = match &mut self.answer {
+            Pending::Decided(answer) => answer.take(),
+            // The sender goes with the desk itself.
+            Pending::Held(receiver) => ready!(Pin::new(receiver).poll(context)).ok(),
+        };
+        let answer = answer.unwrap_or(Err(Refused::shutting_down()));
+        Poll::Ready(match (answer, self.hold.take()) {
+            (Ok(place), Some(hold)) => Ok(Grant { hold, place }),
+            (Err(refused), hold) => {
+                // The gate has forgotten it already: there is nothing to tell.
+                if let Some(mut hold) = hold {
+                    hold.open = false;
+                }
+                Err(refused)
+            }
+            (Ok(_), None) => Err(Refused::shutting_down()),
+        })
+    }
+}
