@@ -9,7 +9,7 @@ use forebay_core::ids::{EndpointId, RequestId, VariantId};
 use forebay_core::time::Time;
 
 use super::Refused;
-use super::grant::{Answer, Place};
+use super::grant::{Answer, Spot};
 
 /// Endpoints by identity and by address.
 #[derive(Debug, Default)]
@@ -100,17 +100,17 @@ impl Directory {
             GateEffect::Dispatch { request, endpoint, prefill } => {
                 let address = |endpoint| self.get(endpoint).map(|info| Arc::clone(&info.address));
                 let answer = match (address(endpoint), prefill.map(address)) {
-                    (Some(endpoint), None) => Ok(Place { endpoint, prefill: None }),
+                    (Some(endpoint), None) => Ok(Spot { endpoint, prefill: None }),
                     (Some(endpoint), Some(Some(prefill))) => {
-                        Ok(Place { endpoint, prefill: Some(prefill) })
+                        Ok(Spot { endpoint, prefill: Some(prefill) })
                     }
                     // The gate knows only endpoints that the directory gave it.
                     _ => Err(Refused::no_endpoints()),
                 };
                 (request, answer)
             }
-            GateEffect::Refuse { request, reason, retry_after } => {
-                (request, Err(Refused { reason: reason.into(), retry_after }))
+            GateEffect::Refuse { request, reason, retry_after, place } => {
+                (request, Err(Refused { reason: reason.into(), retry_after, place }))
             }
         }
     }

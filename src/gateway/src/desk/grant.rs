@@ -1,4 +1,4 @@
-//! What the desk answers: a place with its obligations, or a refusal.
+//! What the desk answers: a spot with its obligations, or a refusal.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use tokio::sync::oneshot;
 use super::meters::Counted;
 use super::{Desk, Refused};
 
-/// Where a request goes.
+/// Where a request goes, by address.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct Spot {
     pub(super) endpoint: Arc<str>,
     pub(super) prefill: Option<Arc<str>>,
 }
 
-pub(super) type Answer = Result<Place, Refused>;
+pub(super) type Answer = Result<Spot, Refused>;
 
 /// Tokens that a request turned out to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,20 +89,20 @@ impl Drop for Hold {
 #[derive(Debug)]
 pub struct Grant {
     hold: Hold,
-    place: Place,
+    spot: Spot,
 }
 
 impl Grant {
     /// Where the request goes: `ip:port` of an aggregated or decode endpoint.
     #[must_use]
     pub fn endpoint(&self) -> &str {
-        &self.place.endpoint
+        &self.spot.endpoint
     }
 
     /// Where its prompt is computed, if that is apart: `ip:port`.
     #[must_use]
     pub fn prefill(&self) -> Option<&str> {
-        self.place.prefill.as_deref()
+        self.spot.prefill.as_deref()
     }
 
     /// Our number of the request: unique in this process, never a client's.
@@ -174,7 +174,7 @@ impl Future for Admission {
         };
         let answer = answer.unwrap_or(Err(Refused::shutting_down()));
         Poll::Ready(match (answer, self.hold.take()) {
-            (Ok(place), Some(hold)) => Ok(Grant { hold, place }),
+            (Ok(spot), Some(hold)) => Ok(Grant { hold, spot }),
             (Err(refused), hold) => {
                 // The gate has forgotten it already: there is nothing to tell.
                 if let Some(mut hold) = hold {

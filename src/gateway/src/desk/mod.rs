@@ -22,7 +22,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use forebay_core::engine::Prefix;
 use forebay_core::fleet::Role;
-use forebay_core::gate::{Arrival, EndpointLoad, Gate, GateEffect, GateEvent, RequestMap};
+use forebay_core::gate::{
+    Arrival, EndpointLoad, Gate, GateEffect, GateEvent, Outlook, Place, RequestMap,
+};
 use forebay_core::ids::{EndpointId, RequestId, TierId, VariantId};
 use forebay_core::time::{Span, Time};
 use tokio::sync::{Notify, oneshot};
@@ -75,21 +77,60 @@ impl std::fmt::Debug for State {
     }
 }
 
-/// One request, as the gate is asked about it.
+/// One request, as the gate is asked about it. What is not known is `None`.
 #[derive(Clone, Debug)]
 pub struct Ask {
     /// Its tier.
     pub tier: TierId,
     /// Its flow (tenant), hashed by us.
     pub flow: u64,
+    /// The user inside the flow, hashed by us; 0 where nobody says.
+    pub user: u64,
     /// Weight of the flow among those of its tier.
     pub weight: f64,
     /// Prompt length, estimated or told, tokens.
     pub prompt_tokens: u32,
-    /// Content of the prompt, piece by piece; `None` where nothing is known of it.
+    /// Most tokens that the client lets it generate.
+    pub output_tokens_max: Option<u32>,
+    /// Content of the prompt, piece by piece.
     pub prefix: Option<Prefix>,
+    /// LoRA adapter, hashed by us.
+    pub adapter: Option<u64>,
+    /// Addresses (`ip:port`) that it may go to; `None` = all, an empty list = nobody.
+    pub candidates: Option<Vec<Box<str>>>,
     /// Time from now to the first token (or, for tiers that promise completion, to the end).
     pub within: Span,
+    /// Time per output token that it asks for itself.
+    pub tpot: Option<Span>,
+    /// Longest time that it may be held; `None` = its tier's.
+    pub hold_max: Option<Span>,
+    /// Whether the gate's word counts for it.
+    pub enforced: bool,
+    /// The place that it had when it was last refused.
+    pub place: Option<Place>,
+}
+
+impl Ask {
+    /// A request of which nothing else is known.
+    #[must_use]
+    pub const fn new(tier: TierId, prompt_tokens: u32, within: Span) -> Self {
+        Self {
+            tier,
+            flow: 0,
+            user: 0,
+            weight: 1.0,
+            prompt_tokens,
+            output_tokens_max: None,
+            prefix: None,
+            adapter: None,
+            candidates: None,
+            within,
+            tpot: None,
+            hold_max: None,
+            enforced: true,
+            place: None,
+        }
+    }
 }
 
 impl Desk {
@@ -126,14 +167,26 @@ impl Desk {
         }
         let request = RequestId(state.next_request);
         state.next_request += 1;
+        // Addresses that nobody has are nobody.
+        let candidates: Option<Vec<EndpointId>> = ask.candidates.as_ref().map(|addresses| {
+            addresses.iter().filter_map(|address| state.directory.find(address)).collect()
+        });
         let arrival = Arrival {
             request,
             tier: ask.tier,
             flow: ask.flow,
+            user: ask.user,
             weight: ask.weight,
             prompt_tokens: ask.prompt_tokens,
+            output_tokens_max: ask.output_tokens_max,
             prefix: ask.prefix.as_ref(),
+            adapter: ask.adapter,
+            candidates: candidates.as_deref(),
             deadline: now + ask.within,
+            tpot: ask.tpot,
+            hold_max: ask.hold_max,
+            enforced: ask.enforced,
+            place: ask.place,
         };
         let hold = Hold::new(self.clone(), request, counted);
         let own =
@@ -193,6 +246,12 @@ impl Desk {
         }
     }
 
+    /// What capacity is on its way; replaces what was said before. Times are since the desk was
+    /// opened (see [`Desk::now`]).
+    pub fn outlook(&self, outlook: &Outlook<'_>) {
+        self.tell(GateEvent::Outlook(outlook));
+    }
+
     /// Refuses what comes from now on; what is held or in flight goes on.
     pub fn close(&self) {
         self.lock().closed = true;
@@ -210,7 +269,9 @@ impl Desk {
         timer::run(&self).await;
     }
 
-    fn now(&self) -> Time {
+    /// Now, since the desk was opened.
+    #[must_use]
+    pub fn now(&self) -> Time {
         Time(self.shared.origin.elapsed().as_nanos() as u64)
     }
 

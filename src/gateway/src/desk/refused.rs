@@ -1,15 +1,17 @@
 //! Why a request does not go, in types; how that is worded is the front's business.
 
-use forebay_core::gate::Refusal;
+use forebay_core::gate::{Place, Refusal};
 use forebay_core::time::Span;
 
 /// A refusal.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// Why.
     pub reason: Reason,
     /// When to come back; `None` where nobody can tell.
     pub retry_after: Option<Span>,
+    /// What it takes to come back at the same place in order.
+    pub place: Option<Place>,
 }
 
 /// Why a request was refused.
@@ -29,11 +31,12 @@ impl From<Refusal> for Reason {
 
 impl Reason {
     /// All there are.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Gate(Refusal::Saturated),
         Self::Gate(Refusal::TtlExpired),
         Self::Gate(Refusal::NoEndpoints),
         Self::Gate(Refusal::Late),
+        Self::Gate(Refusal::NoCapacityInSight),
         Self::ShuttingDown,
     ];
 
@@ -45,7 +48,8 @@ impl Reason {
             Self::Gate(Refusal::TtlExpired) => 1,
             Self::Gate(Refusal::NoEndpoints) => 2,
             Self::Gate(Refusal::Late) => 3,
-            Self::ShuttingDown => 4,
+            Self::Gate(Refusal::NoCapacityInSight) => 4,
+            Self::ShuttingDown => 5,
         }
     }
 
@@ -57,6 +61,7 @@ impl Reason {
             Self::Gate(Refusal::TtlExpired) => "rejected-ttl-expired",
             Self::Gate(Refusal::NoEndpoints) => "rejected-no-endpoints",
             Self::Gate(Refusal::Late) => "rejected-objective-unattainable",
+            Self::Gate(Refusal::NoCapacityInSight) => "rejected-no-capacity-in-sight",
             Self::ShuttingDown => "rejected-shutting-down",
         }
     }
@@ -64,10 +69,11 @@ impl Reason {
 
 impl Refused {
     pub(super) const fn no_endpoints() -> Self {
-        Self { reason: Reason::Gate(Refusal::NoEndpoints), retry_after: None }
+        Self { reason: Reason::Gate(Refusal::NoEndpoints), retry_after: None, place: None }
     }
 
     pub(super) const fn shutting_down() -> Self {
-        Self { reason: Reason::ShuttingDown, retry_after: Some(Span::from_secs(1)) }
+        let retry_after = Some(Span::from_secs(1));
+        Self { reason: Reason::ShuttingDown, retry_after, place: None }
     }
 }

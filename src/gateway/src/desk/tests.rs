@@ -16,14 +16,7 @@ fn desk() -> (Desk, VariantId) {
 }
 
 fn ask() -> Ask {
-    Ask {
-        tier: TierId(0),
-        flow: 1,
-        weight: 1.0,
-        prompt_tokens: 100,
-        prefix: None,
-        within: Span::from_secs(5),
-    }
+    Ask { flow: 1, ..Ask::new(TierId(0), 100, Span::from_secs(5)) }
 }
 
 /// Every arrival is in exactly one place.
