@@ -1,0 +1,203 @@
+//! From the text of an engine's page to what it says of its load.
+//!
+//! Names as of vLLM 0.33 (`v1/metrics/loggers.py`), SGLang 0.5 (`srt/metrics/collector.py`) and
+//! TensorRT-LLM's `trtllm-serve`; vLLM's name of the KV gauge before 0.11 is understood too.
+
+use forebay_core::gate::EndpointLoad;
+use thiserror::Error;
+
+/// Whose names a page uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineDialect {
+    /// `vllm:`, also llm-d's simulator.
+    Vllm,
+    /// `sglang:`.
+    Sglang,
+    /// `trtllm_`.
+    TensorRtLlm,
+}
+
+/// Why a page says nothing about load.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PageError {
+    /// No engine's names are on it.
+    #[error(
+        "the page has no running-requests gauge of vLLM, SGLang or TensorRT-LLM: is it an engine's /metrics?"
+    )]
+    UnknownDialect,
+    /// A gauge is missing or is not a number.
+    #[error("the page of {dialect:?} has no usable `{gauge}`")]
+    Missing {
+        /// Whose page.
+        dialect: EngineDialect,
+        /// Which gauge.
+        gauge: &'static str,
+    },
+}
+
+/// The gauges of one dialect.
+struct Names {
+    dialect: EngineDialect,
+    running: &'static str,
+    waiting: &'static str,
+    /// Waiting for something else than capacity, by reason; to be taken off `waiting`.
+    deferred: Option<(&'static str, &'static str)>,
+    kv_usage: &'static [&'static str],
+}
+
+const DIALECTS: [Names; 3] = [
+    Names {
+        dialect: EngineDialect::Vllm,
+        running: "vllm:num_requests_running",
+        waiting: "vllm:num_requests_waiting",
+        deferred: Some(("vllm:num_requests_waiting_by_reason", "reason=\"deferred\"")),
+        kv_usage: &["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"],
+    },
+    Names {
+        dialect: EngineDialect::Sglang,
+        running: "sglang:num_running_reqs",
+        waiting: "sglang:num_queue_reqs",
+        deferred: None,
+        kv_usage: &["sglang:token_usage"],
+    },
+    Names {
+        dialect: EngineDialect::TensorRtLlm,
+        running: "trtllm_num_requests_running",
+        waiting: "trtllm_num_requests_waiting",
+        deferred: None,
+        kv_usage: &["trtllm_kv_cache_utilization"],
+    },
+];
+
+/// Reads a page in the Prometheus text format. Series of several data-parallel ranks are added up
+/// (the use of KV is that of the fullest).
+///
+/// # Errors
+/// When running or waiting are not there or are not numbers. A page without the KV gauge is
+/// readable: its use is then NaN, which means unknown.
+pub fn read_engine_page(page: &str) -> Result<EndpointLoad, PageError> {
+    let mut found: Option<(&Names, Sums)> = None;
+    for line in page.lines() {
+        let Some(first) = line.as_bytes().first() else { continue };
+        // All names begin with one of three letters: a look at one byte skips most of a page.
+        if !matches!(first, b'v' | b's' | b't') {
+            continue;
+        }
+        let Some((name, labels, value)) = split(line) else { continue };
+        if let Some((names, sums)) = &mut found {
+            sums.take(names, name, labels, value);
+        } else if let Some(names) = DIALECTS.iter().find(|names| names.owns(name)) {
+            let mut sums = Sums::default();
+            sums.take(names, name, labels, value);
+            found = Some((names, sums));
+        }
+    }
+    let (names, sums) = found.ok_or(PageError::UnknownDialect)?;
+    let missing = |gauge| PageError::Missing { dialect: names.dialect, gauge };
+    let usable = |value: Option<f64>| value.filter(|value| value.is_finite() && *value >= 0.0);
+    let running = usable(sums.running).ok_or_else(|| missing(names.running))?;
+    let waiting = usable(sums.waiting).ok_or_else(|| missing(names.waiting))?;
+    let deferred = usable(sums.deferred).unwrap_or(0.0);
+    Ok(EndpointLoad {
+        running,
+        waiting: (waiting - deferred).max(0.0),
+        kv_usage: usable(sums.kv_usage).unwrap_or(f64::NAN),
+    })
+}
+
+#[derive(Default)]
+struct Sums {
+    running: Option<f64>,
+    waiting: Option<f64>,
+    deferred: Option<f64>,
+    kv_usage: Option<f64>,
+}
+
+impl Names {
+    fn owns(&self, name: &str) -> bool {
+        name == self.running || name == self.waiting || self.kv_usage.contains(&name)
+    }
+}
+
+impl Sums {
+    fn take(&mut self, names: &Names, name: &str, labels: &str, value: f64) {
+        let add = |sum: &mut Option<f64>| *sum = Some(sum.unwrap_or(0.0) + value);
+        if name == names.running {
+            add(&mut self.running);
+        } else if name == names.waiting {
+            add(&mut self.waiting);
+        } else if names.kv_usage.contains(&name) {
+            let fullest = self.kv_usage.map_or(value, |so_far| so_far.max(value));
+            self.kv_usage = Some(fullest);
+        } else if names
+            .deferred
+            .is_some_and(|(gauge, label)| gauge == name && labels.contains(label))
+        {
+            add(&mut self.deferred);
+        }
+    }
+}
+
+/// A sample as name, text of its labels, value; `None` for comments and what cannot be read.
+fn split(line: &str) -> Option<(&str, &str, f64)> {
+    let name_end = line.find(['{', ' ', '\t'])?;
+    let (name, rest) = line.split_at(name_end);
+    let (labels, values) = match rest.strip_prefix('{') {
+        // A label's value may hold anything, but no gauge that is read here has a brace in one.
+        Some(inner) => inner.rsplit_once('}')?,
+        None => ("", rest),
+    };
+    let value = values.split_ascii_whitespace().next()?;
+    Some((name, labels, value.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_core::observe::EngineSample;
+
+    use super::*;
+    use crate::page::vllm_page;
+
+    #[test]
+    fn a_page_that_we_write_reads_back() {
+        let mut sample = EngineSample::idle(1e6);
+        (sample.running, sample.waiting, sample.waiting_deferred) = (7.0, 5.0, 2.0);
+        sample.kv_usage = 0.25;
+        let load = read_engine_page(&vllm_page(&sample, "a{b}\"c", 0)).unwrap();
+        assert_eq!(load, EndpointLoad { running: 7.0, waiting: 3.0, kv_usage: 0.25 });
+    }
+
+    #[test]
+    fn ranks_add_up_and_the_fullest_cache_counts() {
+        let page = "# TYPE sglang:num_running_reqs gauge\n\
+            sglang:num_running_reqs{dp_rank=\"0\",model_name=\"m\"} 3.0\n\
+            sglang:num_running_reqs{dp_rank=\"1\",model_name=\"m\"} 4.0\n\
+            sglang:num_queue_reqs{dp_rank=\"0\"} 0\n\
+            sglang:num_queue_reqs{dp_rank=\"1\"} 2 1700000000\n\
+            sglang:token_usage{dp_rank=\"0\"} 0.5\nsglang:token_usage{dp_rank=\"1\"} 0.75\n";
+        let load = read_engine_page(page).unwrap();
+        assert_eq!(load, EndpointLoad { running: 7.0, waiting: 2.0, kv_usage: 0.75 });
+    }
+
+    #[test]
+    fn older_vllm_and_tensorrt_llm_are_understood() {
+        let old = "vllm:num_requests_running 1\nvllm:num_requests_waiting 2\n\
+            vllm:gpu_cache_usage_perc 0.1\n";
+        assert_eq!(read_engine_page(old).unwrap().kv_usage, 0.1);
+        let other = "trtllm_num_requests_running{a=\"b\"} 1\ntrtllm_num_requests_waiting 2\n";
+        let load = read_engine_page(other).unwrap();
+        assert_eq!((load.running, load.waiting), (1.0, 2.0));
+        assert!(load.kv_usage.is_nan(), "not told is unknown, not empty");
+    }
+
+    #[test]
+    fn a_page_without_the_gauges_is_no_idle_engine() {
+        assert_eq!(read_engine_page(""), Err(PageError::UnknownDialect));
+        assert_eq!(read_engine_page("<html>busy</html>"), Err(PageError::UnknownDialect));
+        let half = "vllm:num_requests_running 1\n";
+        let missing = |gauge| Err(PageError::Missing { dialect: EngineDialect::Vllm, gauge });
+        assert_eq!(read_engine_page(half), missing("vllm:num_requests_waiting"));
+        let nan = "vllm:num_requests_running NaN\nvllm:num_requests_waiting 0\n";
+        assert_eq!(read_engine_page(nan), missing("vllm:num_requests_running"));
+    }
+}

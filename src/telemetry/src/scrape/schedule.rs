@@ -1,0 +1,49 @@
+//! When each page is read: all at the same interval, spread evenly, none twice at a time.
+
+use std::time::Duration;
+
+use forebay_core::gate::EndpointLoad;
+use forebay_core::time::Span;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Fetcher, read_engine_page};
+
+/// One engine's page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Where it is, as `http://host:port/metrics`.
+    pub url: String,
+    /// Which of how many this is: its first read comes `index / count` of an interval after the
+    /// start, so that the pages of a fleet do not come all at once.
+    pub index: u32,
+    /// See `index`.
+    pub count: u32,
+}
+
+/// Reads one page at every `interval`, as long as it is polled, and tells `report` what it says
+/// and how old that is; an error tells why nothing is known. A page slower than the interval
+/// skips its turns.
+pub async fn watch(
+    fetcher: Fetcher,
+    target: Target,
+    interval: Duration,
+    mut report: impl FnMut(Span, Result<EndpointLoad, String>),
+) {
+    let offset = interval.mul_f64(f64::from(target.index) / f64::from(target.count.max(1)));
+    let mut due = Instant::now() + offset;
+    loop {
+        sleep_until(due).await;
+        let asked = Instant::now();
+        let read = match fetcher.page(&target.url).await {
+            Ok(page) => read_engine_page(&page).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        // It was true at some moment between question and answer: the older one is safe to say.
+        let age = Span(asked.elapsed().as_nanos() as u64);
+        report(age, read);
+        due += interval;
+        if due < Instant::now() {
+            due = Instant::now() + interval;
+        }
+    }
+}
