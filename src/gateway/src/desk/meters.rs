@@ -38,6 +38,10 @@ pub struct TierMeters {
     pub failed: u64,
     /// Given up by their client, held or in flight.
     pub client_gone: u64,
+    /// Prompt tokens of arrivals.
+    pub prompt_lengths: Histogram,
+    /// Tokens of finished answers whose usage is known.
+    pub output_lengths: Histogram,
     /// Time that requests were held before they were sent or refused, s.
     pub queue_time: Histogram,
     /// From arrival to the end of the answer, s.
@@ -53,6 +57,8 @@ impl Default for TierMeters {
             finished: 0,
             failed: 0,
             client_gone: 0,
+            prompt_lengths: Histogram::new(Buckets::Lengths),
+            output_lengths: Histogram::new(Buckets::Lengths),
             queue_time: Histogram::new(Buckets::RequestLatency),
             duration: Histogram::new(Buckets::RequestLatency),
         }
@@ -84,8 +90,16 @@ impl Meters {
         &self.tiers
     }
 
+    /// Requests that were sent and have not ended.
+    #[must_use]
+    pub fn running(&self) -> u64 {
+        self.tiers.iter().map(|tier| tier.router.running as u64).sum()
+    }
+
     pub(super) fn arrived(&mut self, request: &Counted) {
-        let router = &mut self.tiers[request.tier.index()].router;
+        let tier = &mut self.tiers[request.tier.index()];
+        tier.prompt_lengths.observe(f64::from(request.prompt_tokens), 1.0);
+        let router = &mut tier.router;
         router.requests_total += 1.0;
         router.prompt_tokens_total += f64::from(request.prompt_tokens);
     }
@@ -137,6 +151,7 @@ impl Meters {
                 tier.duration.observe(now.since(request.arrived).as_seconds(), 1.0);
                 let Some(usage) = usage else { return };
                 tier.router.output_tokens_total += f64::from(usage.output_tokens);
+                tier.output_lengths.observe(f64::from(usage.output_tokens), 1.0);
                 if let Some(first) = first_token.filter(|_| usage.output_tokens > 1) {
                     let gaps = f64::from(usage.output_tokens - 1);
                     tier.router.tpot.observe(now.since(first).as_seconds() / gaps, 1.0);

@@ -257,6 +257,27 @@ impl Desk {
         self.lock().closed = true;
     }
 
+    /// Whether both are one desk.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Whether nothing is held or in flight.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.waiting.is_empty() && state.meters.running() == 0
+    }
+
+    /// Tells something of the endpoint at an address; nothing where there is none.
+    pub fn with_endpoint(&self, address: &str, tell: impl FnOnce(&Self, EndpointId)) {
+        let endpoint = self.lock().directory.find(address);
+        if let Some(endpoint) = endpoint {
+            tell(self, endpoint);
+        }
+    }
+
     /// Reads what the desk knows, under its lock: keep it short.
     pub fn inspect<T>(&self, read: impl FnOnce(&View<'_>) -> T) -> T {
         let now = self.now();

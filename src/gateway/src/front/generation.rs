@@ -1,0 +1,64 @@
+//! A gate and the terms that it was made under.
+
+use std::sync::Arc;
+
+use forebay_core::admit::Terms;
+use forebay_core::api::policy::TenantSpec;
+use forebay_core::fleet::World;
+use forebay_core::gate::Forebay;
+use forebay_core::ids::FleetId;
+use forebay_core::time::Span;
+
+use crate::desk::Desk;
+
+/// The terms of one fleet.
+#[derive(Clone, Debug)]
+pub struct FleetTerms {
+    /// Everything that decisions are made about.
+    pub world: Arc<World>,
+    /// Which fleet.
+    pub fleet: FleetId,
+    /// Who asks, whether decisions are carried out, what models are called.
+    pub admit: Terms,
+    /// Tenants with their limits.
+    pub tenants: Vec<TenantSpec>,
+    /// How often pages are read.
+    pub scrape_interval: Span,
+}
+
+/// A gate and its terms.
+#[derive(Debug)]
+pub(super) struct Generation {
+    pub(super) desk: Desk,
+    pub(super) terms: Arc<FleetTerms>,
+}
+
+impl Generation {
+    pub(super) fn new(terms: FleetTerms) -> Self {
+        let gate = Forebay::new(&terms.world, terms.fleet, terms.scrape_interval);
+        let desk = Desk::new(Box::new(gate), terms.world.tiers.len());
+        Self { desk, terms: Arc::new(terms) }
+    }
+
+    /// What comes after: the same gate where it was made of the same world, another one that
+    /// knows the same endpoints where not.
+    pub(super) fn followed_by(&self, terms: FleetTerms) -> Self {
+        let same = *self.terms.world == *terms.world
+            && self.terms.fleet == terms.fleet
+            && self.terms.scrape_interval == terms.scrape_interval;
+        if same {
+            return Self { desk: self.desk.clone(), terms: Arc::new(terms) };
+        }
+        let after = Self::new(terms);
+        let variants = after.terms.world.variants.len();
+        let known: Vec<_> = self
+            .desk
+            .inspect(|view| view.directory.iter().map(|(_, info)| info.clone()).collect());
+        for info in known {
+            if info.variant.index() < variants {
+                after.desk.endpoint_ready(&info.address, info.variant, info.role);
+            }
+        }
+        after
+    }
+}

@@ -1,0 +1,160 @@
+//! A request that may go, with everything that must be done about it; and one that waits.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use forebay_core::admit::Charge;
+use forebay_core::ids::{RequestId, TierId};
+
+use super::{Denied, Front};
+use crate::body;
+use crate::desk::{Admission, Grant, Outcome, Reason, Refused, Usage};
+
+/// What is owed to a tenant's ledger when its request ends.
+#[derive(Debug)]
+pub(super) struct Settlement {
+    pub(super) front: Front,
+    /// Taken when it is settled.
+    pub(super) charge: Option<Charge>,
+    pub(super) tenant: std::sync::Arc<str>,
+    pub(super) tier: TierId,
+    pub(super) flow: u64,
+    pub(super) prompt_tokens: u32,
+}
+
+impl Settlement {
+    fn settle(&mut self, tokens: u64) {
+        if let Some(charge) = self.charge.take() {
+            self.front.settle(charge, tokens);
+        }
+    }
+}
+
+/// A request that the gate has been asked about. Resolves when it has decided.
+#[derive(Debug)]
+#[must_use = "dropped, it tells the gate that the client has gone"]
+pub struct Waiting {
+    admission: Admission,
+    rest: Option<(Settlement, Option<String>, Vec<String>)>,
+}
+
+impl Waiting {
+    pub(super) const fn new(
+        admission: Admission,
+        settlement: Settlement,
+        rewrite: Option<String>,
+        stripped: Vec<String>,
+    ) -> Self {
+        Self { admission, rest: Some((settlement, rewrite, stripped)) }
+    }
+
+    /// Whether the gate holds the request.
+    #[must_use]
+    pub const fn is_held(&self) -> bool {
+        self.admission.is_held()
+    }
+}
+
+impl Future for Waiting {
+    type Output = Result<Pass, Denied>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let decided = ready!(Pin::new(&mut self.admission).poll(context));
+        let Some((mut settlement, rewrite, stripped)) = self.rest.take() else {
+            return Poll::Ready(Err(Refused::shutting_down().into()));
+        };
+        Poll::Ready(match decided {
+            Ok(grant) => Ok(Pass { grant, settlement, rewrite, stripped }),
+            Err(refused) => {
+                settlement.settle(0);
+                settlement.front.meters().refused(&settlement.tenant, settlement.tier);
+                let may_return = matches!(
+                    refused.reason,
+                    Reason::Gate(
+                        forebay_core::gate::Refusal::TtlExpired
+                            | forebay_core::gate::Refusal::Saturated
+                    )
+                );
+                let place = refused.place.filter(|_| may_return);
+                let ticket =
+                    place.and_then(|place| settlement.front.ticket(settlement.flow, place));
+                Err(Denied::Refused { refused, ticket })
+            }
+        })
+    }
+}
+
+/// The right to send one request on. End it exactly once; dropped before that, its client has
+/// gone.
+#[derive(Debug)]
+pub struct Pass {
+    grant: Grant,
+    settlement: Settlement,
+    rewrite: Option<String>,
+    stripped: Vec<String>,
+}
+
+impl Pass {
+    /// Where it goes: `ip:port`.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        self.grant.endpoint()
+    }
+
+    /// Where its prompt is computed, if that is apart: `ip:port`.
+    #[must_use]
+    pub fn prefill(&self) -> Option<&str> {
+        self.grant.prefill()
+    }
+
+    /// The model that the engine is to be asked for, if that is another than the client's.
+    #[must_use]
+    pub fn rewrite(&self) -> Option<&str> {
+        self.rewrite.as_deref()
+    }
+
+    /// Headers of this request that must not go on, in lower case.
+    #[must_use]
+    pub fn stripped(&self) -> &[String] {
+        &self.stripped
+    }
+
+    /// Our number of the request.
+    #[must_use]
+    pub const fn request(&self) -> RequestId {
+        self.grant.request()
+    }
+
+    /// Its tier.
+    #[must_use]
+    pub const fn tier(&self) -> TierId {
+        self.settlement.tier
+    }
+
+    /// The first token went out.
+    pub fn first_token(&mut self) {
+        self.grant.first_token();
+    }
+
+    /// It was answered in full; what it cost as far as the engine told.
+    pub fn finished(mut self, usage: body::Usage) {
+        let prompt_tokens = usage.prompt_tokens.unwrap_or(self.settlement.prompt_tokens);
+        if let Some(output_tokens) = usage.output_tokens {
+            self.settlement.settle(u64::from(prompt_tokens) + u64::from(output_tokens));
+        }
+        let front = self.settlement.front.clone();
+        front.meters().finished(&self.settlement.tenant, self.settlement.tier, usage);
+        let usage = usage.output_tokens.map(|output_tokens| Usage {
+            prompt_tokens,
+            cached_tokens: usage.cached_tokens,
+            output_tokens,
+        });
+        self.grant.end(Outcome::Finished(usage));
+    }
+
+    /// Its engine failed or refused it.
+    pub fn failed(mut self) {
+        self.settlement.settle(0);
+        self.grant.end(Outcome::Failed);
+    }
+}

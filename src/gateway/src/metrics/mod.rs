@@ -1,0 +1,49 @@
+//! What a gate tells Prometheus: under our names, and under llm-d's, so that dashboards, scalers
+//! and queue workers that know llm-d's endpoint picker go on working.
+//!
+//! Everything is read when the page is asked for; nothing is counted twice.
+
+mod families;
+mod ours;
+mod peer;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::registry::Registry;
+
+use crate::front::Front;
+use families::Families;
+
+/// Content type of [`page`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The page of these fronts, each with the name of its fleet, in the OpenMetrics text format.
+///
+/// # Errors
+/// When the text cannot be written.
+pub fn page(fronts: &[(String, Front)]) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Fronts(fronts.to_vec())));
+    let mut text = String::with_capacity(16 << 10);
+    prometheus_client::encoding::text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+#[derive(Debug)]
+struct Fronts(Vec<(String, Front)>);
+
+impl Collector for Fronts {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut families = Families::default();
+        for (fleet, front) in &self.0 {
+            ours::collect(fleet, front, &mut families);
+            peer::collect(front, &mut families);
+        }
+        families.encode(&mut encoder)
+    }
+}
