@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admit;
 pub mod api;
 pub mod capacity;
 pub mod demand;

@@ -40,3 +40,5 @@ pub const SIGMA_MAX: f64 = 2.0;
 pub const FACTOR_MAX: f64 = 1_000.0;
 /// Most requests that queue workers of one fleet have in flight: more than any fleet runs at once.
 pub const PULL_CONCURRENCY_MAX: u32 = 1_000_000;
+/// Largest weight of one target of a rewrite, as in the Gateway API.
+pub const WEIGHT_MAX: u32 = 1_000_000;

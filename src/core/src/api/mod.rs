@@ -6,8 +6,10 @@
 
 pub mod accelerator;
 pub mod bounds;
+pub mod cidr;
 pub mod cron;
 pub mod fleet;
+pub mod objective;
 pub mod policy;
 pub mod scalar;
 pub mod scenario;
@@ -18,7 +20,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use accelerator::{AcceleratorClassSpec, CapacityType, Currency};
+pub use cidr::Cidr;
 pub use fleet::InferenceFleetSpec;
+pub use objective::{InferenceModelRewriteSpec, InferenceModelSpec, InferenceObjectiveSpec};
 pub use policy::TrafficPolicySpec;
 pub use scalar::{Amount, Duration, Share};
 pub use scenario::ScenarioSpec;
@@ -32,6 +36,8 @@ pub const API_VERSION: &str = "forebay.dev/v1alpha1";
 pub trait Kind: JsonSchema + Serialize + serde::de::DeserializeOwned {
     /// As in the field `kind`.
     const KIND: &'static str;
+    /// Values of the field `apiVersion` that are read, the preferred one first; never empty.
+    const API_VERSIONS: &'static [&'static str] = &[API_VERSION];
 }
 
 impl Kind for EngineProfile {
@@ -42,7 +48,7 @@ impl Kind for EngineProfile {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Object<S> {
-    /// [`API_VERSION`].
+    /// One of [`Kind::API_VERSIONS`].
     pub api_version: String,
     /// [`Kind::KIND`] of the spec.
     pub kind: String,
@@ -57,7 +63,7 @@ impl<S: Kind> Object<S> {
     #[must_use]
     pub fn new(name: &str, spec: S) -> Self {
         Self {
-            api_version: API_VERSION.to_owned(),
+            api_version: S::API_VERSIONS[0].to_owned(),
             kind: S::KIND.to_owned(),
             metadata: Metadata { name: name.to_owned(), ..Metadata::default() },
             spec,

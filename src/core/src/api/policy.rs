@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bounds::{HOLD_SECONDS_MAX, LIST_MAX, TENANTS_MAX, TIERS_MAX};
-use super::{Kind, Share};
+use super::{Cidr, Kind, Share};
 
 /// A tier holds a connection for at most half a minute unless it says otherwise: proxies and
 /// client libraries give up from 15 s on.
@@ -124,11 +124,12 @@ const fn weight_default() -> f64 {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TenantLimits {
-    /// Requests in any minute.
+    /// Requests per minute: a minute's worth may come at once, then they come back evenly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub requests_per_minute: Option<u32>,
-    /// Prompt and output tokens in any minute; settled after the answer.
+    /// Prompt and output tokens per minute: a minute's worth may be used at once, then they come
+    /// back evenly. An estimate is charged on admission and settled after the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub tokens_per_minute: Option<u64>,
@@ -146,6 +147,10 @@ pub struct IdentitySpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = LIST_MAX))]
     pub tier: Vec<IdentitySource>,
+    /// Sources of the user inside the tenant, the second level of fairness.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = LIST_MAX))]
+    pub user: Vec<IdentitySource>,
     /// Believe what clients say of themselves. Only where every client is one's own.
     #[serde(default)]
     pub trust_clients: bool,
@@ -161,7 +166,7 @@ pub enum IdentitySource {
         name: String,
         /// Addresses of the proxies, as CIDR.
         #[schemars(length(min = 1, max = LIST_MAX))]
-        trusted_proxies: Vec<String>,
+        trusted_proxies: Vec<Cidr>,
     },
     /// A claim of a token that Envoy has verified.
     JwtClaim {
@@ -171,7 +176,8 @@ pub enum IdentitySource {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         metadata_namespace: Option<String>,
     },
-    /// A map from API keys, held in a Secret as hashes.
+    /// A map from API keys, held in a Secret: under each tenant's name the SHA-256 of its keys in
+    /// hexadecimal, one per line. A key that is known does not go on to the engine.
     ApiKey {
         /// Name of the header that carries the key.
         header: String,

@@ -6,21 +6,34 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::node::{Node, Position, Value};
-use super::{Errors, Located, Manifests, Problem, Source, schema, suggest};
+use super::{Errors, Located, Manifests, Problem, Secret, Source, schema, suggest};
 use crate::api::{
-    API_VERSION, AcceleratorClassSpec, InferenceFleetSpec, Kind, Object, ScenarioSpec,
-    TrafficPolicySpec,
+    API_VERSION, AcceleratorClassSpec, InferenceFleetSpec, InferenceModelRewriteSpec,
+    InferenceModelSpec, InferenceObjectiveSpec, Kind, Object, ScenarioSpec, TrafficPolicySpec,
 };
 use crate::engine::profile::EngineProfile;
 
 /// The kinds that can be read.
-pub const KINDS: [&str; 5] = [
+pub const KINDS: [&str; 8] = [
     InferenceFleetSpec::KIND,
     TrafficPolicySpec::KIND,
     AcceleratorClassSpec::KIND,
     EngineProfile::KIND,
     ScenarioSpec::KIND,
+    InferenceObjectiveSpec::KIND,
+    InferenceModelSpec::KIND,
+    InferenceModelRewriteSpec::KIND,
 ];
+
+/// The values of `apiVersion` under which a kind of ours is read.
+fn versions_of(kind: &str) -> &'static [&'static str] {
+    match kind {
+        InferenceObjectiveSpec::KIND => InferenceObjectiveSpec::API_VERSIONS,
+        InferenceModelSpec::KIND => InferenceModelSpec::API_VERSIONS,
+        InferenceModelRewriteSpec::KIND => InferenceModelRewriteSpec::API_VERSIONS,
+        _ => &[API_VERSION],
+    }
+}
 
 /// The JSON schema of a kind, for editors and for our own checks; `None` for a kind that is not
 /// ours.
@@ -32,6 +45,9 @@ pub fn schema_of(kind: &str) -> Option<Json> {
         AcceleratorClassSpec::KIND => Some(schema_for::<AcceleratorClassSpec>()),
         EngineProfile::KIND => Some(schema_for::<EngineProfile>()),
         ScenarioSpec::KIND => Some(schema_for::<ScenarioSpec>()),
+        InferenceObjectiveSpec::KIND => Some(schema_for::<InferenceObjectiveSpec>()),
+        InferenceModelSpec::KIND => Some(schema_for::<InferenceModelSpec>()),
+        InferenceModelRewriteSpec::KIND => Some(schema_for::<InferenceModelRewriteSpec>()),
         _ => None,
     }
 }
@@ -41,7 +57,10 @@ fn schema_for<S: Kind>() -> Json {
     schema.insert("title".to_owned(), S::KIND.into());
     let mut schema = schema.to_value();
     if let Some(properties) = schema.get_mut("properties") {
-        properties["apiVersion"] = serde_json::json!({ "const": API_VERSION });
+        properties["apiVersion"] = match S::API_VERSIONS {
+            [only] => serde_json::json!({ "const": only }),
+            several => serde_json::json!({ "enum": several }),
+        };
         properties["kind"] = serde_json::json!({ "const": S::KIND });
     }
     schema
@@ -72,6 +91,11 @@ pub(super) fn parse(sources: &[Source]) -> Result<Manifests, Errors> {
     unique(&mut manifests.accelerators, &mut problems);
     unique(&mut manifests.profiles, &mut problems);
     unique(&mut manifests.scenarios, &mut problems);
+    newest(&mut manifests.objectives);
+    newest(&mut manifests.rewrites);
+    unique(&mut manifests.objectives, &mut problems);
+    unique(&mut manifests.models, &mut problems);
+    unique(&mut manifests.rewrites, &mut problems);
     Errors::check(problems).map(|()| manifests)
 }
 
@@ -118,6 +142,19 @@ fn unique<S: PartialEq>(objects: &mut Vec<Located<S>>, problems: &mut Vec<Proble
     *objects = kept;
 }
 
+/// Where an object is written in a newer and in an older API group, the newer one counts.
+fn newest<S: Kind>(objects: &mut Vec<Located<S>>) {
+    let rank = |object: &Located<S>| {
+        S::API_VERSIONS.iter().position(|version| *version == object.object.api_version)
+    };
+    let best = objects.iter().fold(BTreeMap::new(), |mut best, object| {
+        let least = best.entry(object.name().to_owned()).or_insert_with(|| rank(object));
+        *least = (*least).min(rank(object));
+        best
+    });
+    objects.retain(|object| best.get(object.name()) == Some(&rank(object)));
+}
+
 /// What was read so far, and the schemas that were needed for it.
 #[derive(Default)]
 struct Reader {
@@ -128,6 +165,9 @@ struct Reader {
 
 impl Reader {
     fn read(&mut self, source: &Arc<Source>, node: Node) {
+        if let Some(secret) = Secret::read(&node) {
+            return self.manifests.secrets.push(secret);
+        }
         let Some(kind) = our_kind(source, &node, &mut self.problems) else { return };
         match kind {
             InferenceFleetSpec::KIND => {
@@ -145,6 +185,18 @@ impl Reader {
             ScenarioSpec::KIND => {
                 let scenario = self.typed(source, node);
                 self.manifests.scenarios.extend(scenario);
+            }
+            InferenceObjectiveSpec::KIND => {
+                let objective = self.typed(source, node);
+                self.manifests.objectives.extend(objective);
+            }
+            InferenceModelSpec::KIND => {
+                let model = self.typed(source, node);
+                self.manifests.models.extend(model);
+            }
+            InferenceModelRewriteSpec::KIND => {
+                let rewrite = self.typed(source, node);
+                self.manifests.rewrites.extend(rewrite);
             }
             _ => {
                 let profile = self.typed::<EngineProfile>(source, node);
@@ -203,14 +255,15 @@ fn our_kind(
         problem.hint = hint;
         problems.push(problem);
     };
-    let version_expected = format!("`apiVersion: {API_VERSION}`");
     let kinds_expected = format!("one of `{}`", KINDS.join("`, `"));
     let (version, kind) = (node.text("apiVersion"), node.text("kind"));
     let ours = KINDS.into_iter().find(|ours| Some(*ours) == kind);
+    let versions = versions_of(ours.unwrap_or_default());
+    let version_expected = format!("`apiVersion: {}`", versions.join("` or `apiVersion: "));
     match (version, kind, ours) {
-        (Some(API_VERSION), _, Some(kind)) => Some(kind),
+        (Some(version), _, Some(kind)) if versions.contains(&version) => Some(kind),
         (Some(version), _, Some(_)) => {
-            let what = format!("`{version}` is not a version of ours");
+            let what = format!("`{version}` is not a version that is read");
             report("apiVersion", what, &version_expected, None);
             None
         }

@@ -7,6 +7,7 @@ mod error;
 mod node;
 mod resolve;
 mod schema;
+mod secret;
 mod single;
 pub(crate) mod suggest;
 
@@ -19,10 +20,13 @@ use std::sync::Arc;
 
 pub use document::{KINDS, schema_of};
 pub use error::{Errors, Position, Problem};
+pub(crate) use resolve::default_tier;
+pub use secret::Secret;
 pub(crate) use single::Document;
 
 use crate::api::{
-    AcceleratorClassSpec, InferenceFleetSpec, Object, ScenarioSpec, TrafficPolicySpec,
+    AcceleratorClassSpec, InferenceFleetSpec, InferenceModelRewriteSpec, InferenceModelSpec,
+    InferenceObjectiveSpec, Object, ScenarioSpec, TrafficPolicySpec,
 };
 use crate::engine::profile::EngineProfile;
 use crate::fleet::World;
@@ -100,6 +104,14 @@ pub struct Manifests {
     pub profiles: Vec<Located<EngineProfile>>,
     /// Scenarios.
     pub scenarios: Vec<Located<ScenarioSpec>>,
+    /// Priorities that requests name.
+    pub objectives: Vec<Located<InferenceObjectiveSpec>>,
+    /// How critical models are.
+    pub models: Vec<Located<InferenceModelSpec>>,
+    /// Rules that replace model names.
+    pub rewrites: Vec<Located<InferenceModelRewriteSpec>>,
+    /// Secrets that a policy may refer to.
+    pub secrets: Vec<Secret>,
 }
 
 /// Reads manifests. Documents of other API groups are passed over, so that ours may stand among
@@ -112,6 +124,17 @@ pub fn parse(sources: &[Source]) -> Result<Manifests, Errors> {
 }
 
 impl Manifests {
+    /// The policy of a fleet: the one that it names, or the only one that was read.
+    ///
+    /// # Errors
+    /// There is none, or none of that name, or several and the fleet names none.
+    pub fn policy_of(
+        &self,
+        fleet: &Located<InferenceFleetSpec>,
+    ) -> Result<&Located<TrafficPolicySpec>, Box<Problem>> {
+        resolve::policy_of(self, fleet)
+    }
+
     /// Resolves names into the world of a run and the plan of its scenario.
     ///
     /// `scenario` is the name of one that was read. Without a name it is the only one that was

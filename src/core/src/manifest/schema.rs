@@ -5,9 +5,10 @@ use serde_json::Value as Json;
 
 use super::node::{Node, Position, Value};
 use super::suggest;
+use crate::api::cidr::FORMAT_CIDR;
 use crate::api::cron::{self, Cron, FORMAT_CRON};
 use crate::api::scalar::{FORMAT_AMOUNT, FORMAT_DURATION, FORMAT_NAME, FORMAT_SHARE, ScalarError};
-use crate::api::{Amount, Duration, Share};
+use crate::api::{Amount, Cidr, Duration, Share};
 
 /// Something that does not fit the schema.
 #[derive(Debug)]
@@ -150,6 +151,10 @@ impl<'a> Walk<'a> {
                         .map_err(|what| ScalarError { what, expected: cron::EXPECTED })
                 },
             ),
+            FORMAT_CIDR => match text {
+                Some(text) => Cidr::parse(text).map(|_| ()),
+                None => wrong(Cidr::EXPECTED),
+            },
             FORMAT_NAME => text.map_or_else(|| wrong(NAME_EXPECTED), name),
             _ => return false,
         };

@@ -8,6 +8,8 @@ mod tiers;
 mod variants;
 mod weather;
 
+pub(crate) use tiers::{default_tier, policy_of};
+
 use super::{Errors, Located, Manifests, Problem, builtin, suggest};
 use crate::api::{InferenceFleetSpec, ScenarioSpec, bounds::FLEETS_MAX};
 use crate::fleet::World;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::tiers::default_tier;
+use super::tiers::{default_tier, policy_of};
 use super::{Resolver, find};
 use crate::api::ScenarioSpec;
 use crate::api::scenario::{self, ClientKind, ShareSpec, TenantShare};
@@ -53,7 +53,7 @@ impl<'a> Resolver<'a> {
     fn default_shares(&mut self) -> Vec<Share> {
         let mut shares = Vec::new();
         for (index, fleet) in self.fleets.clone().into_iter().enumerate() {
-            let tier = match self.policy_of(fleet) {
+            let tier = match policy_of(self.manifests, fleet) {
                 Ok(policy) => default_tier(policy.spec()).and_then(|name| self.world.tier(name)),
                 Err(problem) => {
                     self.problems.push(*problem);
@@ -190,7 +190,7 @@ impl<'a> Resolver<'a> {
             Some(name) => find(&self.manifests.fleets, name).into_iter().collect(),
             None => self.fleets.clone(),
         };
-        let policies = fleets.into_iter().filter_map(|fleet| self.policy_of(fleet).ok());
+        let policies = fleets.into_iter().filter_map(|fleet| policy_of(self.manifests, fleet).ok());
         let mut known = policies.flat_map(|policy| &policy.spec().tenants);
         let Some(known) = known.find(|known| known.name == tenant.name) else { return };
         if !known.tiers.is_empty() && !known.tiers.contains(&spec.tier) {
@@ -206,7 +206,7 @@ impl<'a> Resolver<'a> {
     fn tenant_weights(&mut self) -> BTreeMap<String, f64> {
         let mut weights = BTreeMap::new();
         for fleet in self.fleets.clone() {
-            let Ok(policy) = self.policy_of(fleet) else { continue };
+            let Ok(policy) = policy_of(self.manifests, fleet) else { continue };
             for (index, tenant) in policy.spec().tenants.iter().enumerate() {
                 let before = weights.insert(tenant.name.clone(), tenant.weight);
                 if before.is_some_and(|before| before.total_cmp(&tenant.weight).is_ne()) {

@@ -5,7 +5,7 @@ use crate::api::bounds::TIERS_MAX;
 use crate::api::policy::{self, TierSpec};
 use crate::api::{InferenceFleetSpec, TrafficPolicySpec};
 use crate::fleet::{Late, Tier};
-use crate::manifest::{Located, Problem, suggest};
+use crate::manifest::{Located, Manifests, Problem, suggest};
 use crate::time::Span;
 
 impl<'a> Resolver<'a> {
@@ -13,7 +13,7 @@ impl<'a> Resolver<'a> {
     pub(super) fn tiers(&mut self) {
         let mut policies: Vec<&'a Located<TrafficPolicySpec>> = Vec::new();
         for fleet in self.fleets.clone() {
-            match self.policy_of(fleet) {
+            match policy_of(self.manifests, fleet) {
                 Ok(policy) if policies.iter().any(|seen| seen.name() == policy.name()) => (),
                 Ok(policy) => policies.push(policy),
                 Err(problem) => self.problems.push(*problem),
@@ -44,41 +44,6 @@ impl<'a> Resolver<'a> {
         }
         tiers.sort_by_key(|tier| std::cmp::Reverse(tier.priority));
         self.world.tiers = tiers.into_iter().map(resolved).collect();
-    }
-
-    /// The policy of a fleet: the one that it names, or the only one there is.
-    pub(super) fn policy_of(
-        &self,
-        fleet: &Located<InferenceFleetSpec>,
-    ) -> Result<&'a Located<TrafficPolicySpec>, Box<Problem>> {
-        let own = &self.manifests.policies;
-        let Some(reference) = &fleet.spec().traffic_policy_ref else {
-            return match own.as_slice() {
-                [only] => Ok(only),
-                [] => Err(Box::new(
-                    fleet
-                        .problem("spec", "there is no TrafficPolicy to say what the tiers are")
-                        .hint(
-                            "add a TrafficPolicy to the file, as policies/fleets/chat-8b.yaml does",
-                        ),
-                )),
-                _ => Err(Box::new(
-                    fleet
-                        .problem("spec", "`trafficPolicyRef` is missing, and there are several")
-                        .hint(suggest::hint("", names(own))),
-                )),
-            };
-        };
-        find(own, &reference.name).ok_or_else(|| {
-            Box::new(
-                fleet
-                    .problem(
-                        "spec.trafficPolicyRef.name",
-                        format!("there is no TrafficPolicy `{}`", reference.name),
-                    )
-                    .hint(suggest::hint(&reference.name, names(own))),
-            )
-        })
     }
 
     /// What a policy must be in itself.
@@ -133,6 +98,39 @@ impl<'a> Resolver<'a> {
     }
 }
 
+/// The policy of a fleet: the one that it names, or the only one there is.
+pub(crate) fn policy_of<'a>(
+    manifests: &'a Manifests,
+    fleet: &Located<InferenceFleetSpec>,
+) -> Result<&'a Located<TrafficPolicySpec>, Box<Problem>> {
+    let own = &manifests.policies;
+    let Some(reference) = &fleet.spec().traffic_policy_ref else {
+        return match own.as_slice() {
+            [only] => Ok(only),
+            [] => Err(Box::new(
+                fleet
+                    .problem("spec", "there is no TrafficPolicy to say what the tiers are")
+                    .hint("add a TrafficPolicy to the file, as policies/fleets/chat-8b.yaml does"),
+            )),
+            _ => Err(Box::new(
+                fleet
+                    .problem("spec", "`trafficPolicyRef` is missing, and there are several")
+                    .hint(suggest::hint("", names(own))),
+            )),
+        };
+    };
+    find(own, &reference.name).ok_or_else(|| {
+        Box::new(
+            fleet
+                .problem(
+                    "spec.trafficPolicyRef.name",
+                    format!("there is no TrafficPolicy `{}`", reference.name),
+                )
+                .hint(suggest::hint(&reference.name, names(own))),
+        )
+    })
+}
+
 fn resolved(tier: &TierSpec) -> Tier {
     Tier {
         name: tier.name.clone(),
@@ -149,7 +147,7 @@ fn resolved(tier: &TierSpec) -> Tier {
 
 /// The tier of requests that name none: the one that the policy says, or else the lowest that is
 /// not deferrable, or else the lowest.
-pub(super) fn default_tier(policy: &TrafficPolicySpec) -> Option<&str> {
+pub(crate) fn default_tier(policy: &TrafficPolicySpec) -> Option<&str> {
     let lowest = |deferrable: bool| {
         policy
             .tiers

@@ -1,0 +1,169 @@
+//! Leases: capacity that was granted to a caller who sends the request himself. It is held until
+//! he says that the request has ended, or until the lease ends.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::str::FromStr;
+
+use super::register::{Register, from_hex, to_hex};
+pub use super::{register::Full, tickets::NotAnId};
+use crate::time::Time;
+
+/// Leases at one time: more than any fleet runs requests.
+pub const LEASES_MAX: usize = 100_000;
+/// Leases of one caller.
+pub const LEASES_PER_CALLER_MAX: usize = 10_000;
+/// Ended leases that are remembered, so that a second release hears the same as the first.
+const ENDED_REMEMBERED_MAX: usize = 10_000;
+
+/// The name of a lease: 128 random bits, as 32 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseId(pub u128);
+
+/// What became of a release.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Released<T> {
+    /// The lease ends with this call; here is what it held.
+    Now(T),
+    /// It was released before.
+    Before,
+    /// It had ended by itself: the capacity was given back then.
+    Expired,
+    /// No lease of that name belongs to the caller.
+    Unknown,
+}
+
+/// Leases that are held. `T` is the granted capacity.
+#[derive(Debug)]
+pub struct Leases<T> {
+    register: Register<T>,
+    /// How leases ended: whose they were, and whether by themselves.
+    ended: BTreeMap<u128, (u64, bool)>,
+    /// The same in order, to forget the oldest.
+    order: VecDeque<u128>,
+    expired: u64,
+}
+
+impl<T> Default for Leases<T> {
+    fn default() -> Self {
+        Self::new(LEASES_MAX, LEASES_PER_CALLER_MAX)
+    }
+}
+
+impl<T> Leases<T> {
+    /// None held; at most `all` at one time, `per_caller` of one caller.
+    #[must_use]
+    pub const fn new(all: usize, per_caller: usize) -> Self {
+        Self {
+            register: Register::new(all, per_caller),
+            ended: BTreeMap::new(),
+            order: VecDeque::new(),
+            expired: 0,
+        }
+    }
+
+    /// Whether `caller` may hold one more. Ask before capacity is asked for.
+    ///
+    /// # Errors
+    /// Which bound is reached.
+    pub fn room(&self, caller: u64) -> Result<(), Full> {
+        self.register.room(caller)
+    }
+
+    /// Holds `value` for `caller` until `until`. `random` names the lease: 128 bits that nobody
+    /// can guess.
+    ///
+    /// # Errors
+    /// The value back, and which bound is reached.
+    pub fn grant(
+        &mut self,
+        random: u128,
+        caller: u64,
+        until: Time,
+        value: T,
+    ) -> Result<LeaseId, (Full, T)> {
+        self.register.insert(random, caller, until, value).map(|()| LeaseId(random))
+    }
+
+    /// Ends a lease at its caller's word. A repetition changes nothing and hears so.
+    pub fn release(&mut self, lease: LeaseId, caller: u64) -> Released<T> {
+        if let Some((_, value)) = self.register.take(lease.0, caller) {
+            self.remember(lease.0, caller, false);
+            return Released::Now(value);
+        }
+        match self.ended.get(&lease.0) {
+            Some((of, false)) if *of == caller => Released::Before,
+            Some((of, true)) if *of == caller => Released::Expired,
+            _ => Released::Unknown,
+        }
+    }
+
+    /// Takes out one lease that ended by itself by `now`, until there is none: its capacity is to
+    /// be given back.
+    pub fn pop_expired(&mut self, now: Time) -> Option<(LeaseId, T)> {
+        let (id, caller, value) = self.register.pop_ended(now)?;
+        self.remember(id, caller, true);
+        self.expired += 1;
+        Some((LeaseId(id), value))
+    }
+
+    /// What a lease of `caller` holds.
+    #[must_use]
+    pub fn get(&self, lease: LeaseId, caller: u64) -> Option<&T> {
+        self.register.get(lease.0, caller)
+    }
+
+    /// When the next lease ends by itself.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.register.next_end()
+    }
+
+    /// Leases held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.register.len()
+    }
+
+    /// Whether none is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Leases that were never released, since the start.
+    #[must_use]
+    pub const fn expired(&self) -> u64 {
+        self.expired
+    }
+
+    fn remember(&mut self, id: u128, caller: u64, by_itself: bool) {
+        if self.order.len() >= ENDED_REMEMBERED_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ended.remove(&oldest);
+        }
+        self.order.push_back(id);
+        self.ended.insert(id, (caller, by_itself));
+    }
+}
+
+impl fmt::Display for LeaseId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&to_hex(self.0))
+    }
+}
+
+impl fmt::Debug for LeaseId {
+    /// Its first digits: who reads a log must not be able to release it.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "LeaseId({:08x}..)", self.0 >> 96)
+    }
+}
+
+impl FromStr for LeaseId {
+    type Err = NotAnId;
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        from_hex(text).map(Self).ok_or(NotAnId)
+    }
+}
