@@ -5,3 +5,5 @@
 
 pub mod body;
 pub mod desk;
+pub mod front;
+pub mod metrics;

@@ -72,7 +72,7 @@ impl Refused {
         Self { reason: Reason::Gate(Refusal::NoEndpoints), retry_after: None, place: None }
     }
 
-    pub(super) const fn shutting_down() -> Self {
+    pub(crate) const fn shutting_down() -> Self {
         let retry_after = Some(Span::from_secs(1));
         Self { reason: Reason::ShuttingDown, retry_after, place: None }
     }

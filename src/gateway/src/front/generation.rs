@@ -51,9 +51,8 @@ impl Generation {
         }
         let after = Self::new(terms);
         let variants = after.terms.world.variants.len();
-        let known: Vec<_> = self
-            .desk
-            .inspect(|view| view.directory.iter().map(|(_, info)| info.clone()).collect());
+        let known: Vec<_> =
+            self.desk.inspect(|view| view.directory.iter().map(|(_, info)| info.clone()).collect());
         for info in known {
             if info.variant.index() < variants {
                 after.desk.endpoint_ready(&info.address, info.variant, info.role);

@@ -59,9 +59,8 @@ impl FleetTerms {
         };
         let own_tier = &self.world.tiers[tier.index()];
         let asked = told.within.or_else(|| header(headers::SLO_TTFT_MS).and_then(milliseconds));
-        let within = asked.map_or(promised, |asked| {
-            if trusted { asked } else { asked.max(promised) }
-        });
+        let within =
+            asked.map_or(promised, |asked| if trusted { asked } else { asked.max(promised) });
         let tpot = told.tpot.or_else(|| header(headers::SLO_TPOT_MS).and_then(milliseconds));
         let tpot = tpot.map(|asked| match slo {
             Some(Slo::Latency { tpot, .. }) if !trusted => asked.max(tpot),

@@ -107,8 +107,8 @@ impl Families {
     }
 }
 
-/// Upper bounds and counts, as the encoder wants them: the last bound is the largest number.
+/// Upper bounds and counts, as the encoder wants them: the last bound is infinity.
 fn buckets(histogram: &Histogram) -> Vec<(f64, u64)> {
-    let bounds = histogram.buckets.bounds().iter().copied().chain(std::iter::once(f64::MAX));
+    let bounds = histogram.buckets.bounds().iter().copied().chain(std::iter::once(f64::INFINITY));
     bounds.zip(histogram.counts).map(|(bound, count)| (bound, count as u64)).collect()
 }

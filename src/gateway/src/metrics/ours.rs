@@ -15,7 +15,8 @@ pub(super) fn collect(fleet: &str, front: &Front, families: &mut Families) {
             of_tier(fleet, tier, TierId(index as u8), view, families);
         }
         for (_, info) in view.directory.iter() {
-            let labels = || vec![("fleet", fleet.to_owned()), ("endpoint", info.address.to_string())];
+            let labels =
+                || vec![("fleet", fleet.to_owned()), ("endpoint", info.address.to_string())];
             let (at, load) = info.load.unzip();
             let of = |read: fn(EndpointLoad) -> f64| load.map(read);
             families.gauge(

@@ -183,10 +183,10 @@ mod tests {
     fn older_vllm_and_tensorrt_llm_are_understood() {
         let old = "vllm:num_requests_running 1\nvllm:num_requests_waiting 2\n\
             vllm:gpu_cache_usage_perc 0.1\n";
-        assert_eq!(read_engine_page(old).unwrap().kv_usage, 0.1);
+        let expected = EndpointLoad { running: 1.0, waiting: 2.0, kv_usage: 0.1 };
+        assert_eq!(read_engine_page(old).unwrap(), expected);
         let other = "trtllm_num_requests_running{a=\"b\"} 1\ntrtllm_num_requests_waiting 2\n";
         let load = read_engine_page(other).unwrap();
-        assert_eq!((load.running, load.waiting), (1.0, 2.0));
         assert!(load.kv_usage.is_nan(), "not told is unknown, not empty");
     }
 

@@ -91,6 +91,10 @@ impl<'a> Resolver<'a> {
         path: &str,
         spec: &VariantSpec,
     ) -> Option<StartUp> {
+        // What stands at given addresses is started by somebody else, who need not say how long.
+        if spec.start_up.is_none() && !spec.endpoints.is_empty() {
+            return Some(STARTED_BY_OTHERS);
+        }
         if spec.start_up.is_none() {
             self.problems.push(
                 fleet
@@ -171,7 +175,10 @@ impl<'a> Resolver<'a> {
                     .hint(format!("add it to `prices` of the class at {}", class.place())),
             );
         }
-        let max = spec.max.or_else(|| limit.map(|limit| (limit / per_replica).min(REPLICAS_MAX)));
+        // Replicas at given addresses are as many as there are addresses.
+        let given = Some(spec.endpoints.len() as u32).filter(|count| *count > 0);
+        let most = limit.map(|limit| (limit / per_replica).min(REPLICAS_MAX));
+        let max = spec.max.or(given).or(most);
         let Some(max) = max else {
             self.problems.push(
                 fleet
@@ -229,6 +236,15 @@ struct Place<'a> {
     path: &'a str,
     id: FleetId,
 }
+
+/// Of replicas that are there already.
+const STARTED_BY_OTHERS: StartUp = StartUp {
+    image: Span::ZERO,
+    weights: Span::ZERO,
+    compile: Span::ZERO,
+    warm_up: Span::ZERO,
+    sigma: 0.0,
+};
 
 fn start_up(spec: &StartUpSpec) -> StartUp {
     StartUp {

@@ -1,0 +1,184 @@
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use forebay_core::admit::Terms;
+use forebay_core::ids::FleetId;
+use forebay_core::manifest::{self, Source};
+
+use super::*;
+use crate::body;
+use crate::desk::Reason;
+
+/// Headers, and nothing else.
+#[derive(Debug, Default)]
+struct Headers(BTreeMap<&'static str, &'static str>);
+
+impl Facts for Headers {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.0.get(name).copied()
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        None
+    }
+
+    fn model(&self) -> Option<&str> {
+        Some("base")
+    }
+}
+
+const FLEET: &str = r#"
+apiVersion: forebay.dev/v1alpha1
+kind: InferenceFleet
+metadata: {name: demo}
+spec:
+  models: [base]
+  trafficPolicyRef: {name: policy}
+  slos:
+    - {tier: high, ttft: 2s, tpot: 100ms, percentile: 0.99}
+  variants:
+    - {name: l40s, role: Both, acceleratorClass: l40s, profile: llama-3.1-8b-fp8-l40s-tp1, endpoints: ["127.0.0.1:8000"]}
+"#;
+
+const POLICY: &str = r#"
+---
+apiVersion: forebay.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: policy}
+spec:
+  enforcement: ENFORCEMENT
+  identity: {trustClients: true}
+  tiers:
+    - {name: high, priority: 10, holdSecondsMax: 5}
+    - {name: low, priority: 0, holdSecondsMax: 5}
+  tenants:
+    - {name: acme, limits: {requestsPerMinute: 2}}
+"#;
+
+fn terms(text: &str) -> FleetTerms {
+    let manifests = manifest::parse(&[Source::new("test.yaml", text)]).unwrap();
+    let (world, _) = manifests.resolve(None).unwrap_or_else(|errors| panic!("{errors}"));
+    let fleet = &manifests.fleets[0];
+    let admit = Terms::read(&manifests, fleet, &world.tiers, 7).unwrap();
+    let tenants = manifests.policy_of(fleet).unwrap().spec().tenants.clone();
+    FleetTerms {
+        world: Arc::new(world),
+        fleet: FleetId(0),
+        admit,
+        tenants,
+        scrape_interval: Span::from_secs(1),
+    }
+}
+
+fn manifests(enforcement: &str) -> String {
+    format!("{FLEET}{}", POLICY.replace("ENFORCEMENT", enforcement))
+}
+
+fn front(enforcement: &str) -> Front {
+    let front = Front::new(terms(&manifests(enforcement)), 7);
+    front.endpoint_ready("127.0.0.1:8000", VariantId(0), Role::Both);
+    front
+}
+
+fn admit(front: &Front, headers: &Headers) -> Result<Waiting, Denied> {
+    let body = body::read_request(
+        "/v1/completions",
+        None,
+        br#"{"model":"base","prompt":"tell me more","max_tokens":10}"#,
+    )
+    .unwrap();
+    front.admit(Request {
+        facts: headers,
+        body: Some(&body),
+        candidates: None,
+        told: Told::default(),
+    })
+}
+
+/// Fills the fleet; returns what it holds and the first that waits.
+fn fill(front: &Front, headers: &Headers) -> (Vec<Waiting>, Waiting) {
+    let mut sent = Vec::new();
+    loop {
+        let waiting = admit(front, headers).unwrap();
+        if waiting.is_held() {
+            return (sent, waiting);
+        }
+        sent.push(waiting);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_over_its_limit_hears_when_to_come_back() {
+    let front = front("Enforce");
+    let acme = Headers([("x-llm-d-inference-fairness-id", "acme")].into());
+    for _ in 0..2 {
+        admit(&front, &acme).unwrap().await.unwrap().finished(body::Usage::default());
+    }
+    let denied = admit(&front, &acme).unwrap_err();
+    let reply = denied.reply(Some("abc"));
+    assert_eq!(reply.status, 429);
+    let header = |name| reply.headers.iter().find(|(key, _)| *key == name).map(|(_, value)| value);
+    assert_eq!(header("retry-after").map(String::as_str), Some("30"));
+    assert_eq!(header(HEADER_DROPPED_REASON).map(String::as_str), Some("rejected-tenant-limit"));
+    let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+    assert_eq!(body["error"]["code"], "rejected-tenant-limit");
+    assert_eq!(body["error"]["request_id"], "abc");
+    // Others are not concerned.
+    assert!(admit(&front, &Headers::default()).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_only_watches_refuses_nobody_and_counts() {
+    let front = front("Observe");
+    let acme = Headers([("x-llm-d-inference-fairness-id", "acme")].into());
+    let mut passes = Vec::new();
+    for _ in 0..500 {
+        let waiting = admit(&front, &acme).unwrap();
+        assert!(!waiting.is_held());
+        passes.push(waiting.await.unwrap());
+    }
+    front.inspect_meters(|meters| {
+        let counted: u64 = meters.tenants.values().map(|tenant| tenant.would_have_limited).sum();
+        assert_eq!(counted, 498);
+    });
+    front.desk().inspect(|view| {
+        let low = forebay_core::ids::TierId(1);
+        assert!(view.gate.would_have(low).unwrap().held > 0, "500 at once on one engine");
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_keeps_the_queue_under_its_old_terms() {
+    let front = front("Enforce");
+    let nobody = Headers::default();
+    let (mut sent, held) = fill(&front, &nobody);
+    let before = front.desk();
+
+    // Other tenants: the same gate goes on.
+    front.reload(terms(&manifests("Enforce").replace("acme", "emca")));
+    assert!(front.desk().is_same(&before));
+    // Other tiers: another gate, beside the old one.
+    let slower = manifests("Enforce").replace("ttft: 2s", "ttft: 3s");
+    front.reload(terms(&slower));
+    assert!(!front.desk().is_same(&before));
+    assert_eq!(front.desk().inspect(|view| view.directory.len()), 1);
+    assert!(!front.is_idle());
+    drop(sent.pop());
+    let pass = held.await.unwrap();
+    assert_eq!(pass.endpoint(), "127.0.0.1:8000");
+    drop((pass, sent));
+    assert!(front.is_idle(), "nothing was lost");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_said_to_the_gate_does_not_reach_the_engine() {
+    let front = front("Observe");
+    let said = Headers(
+        [("x-llm-d-inference-fairness-id", "acme"), ("x-forebay-tier", "high"), ("accept", "*/*")]
+            .into(),
+    );
+    let pass = admit(&front, &said).unwrap().await.unwrap();
+    let stripped: Vec<_> = pass.stripped().iter().map(String::as_str).collect();
+    assert_eq!(stripped, ["x-llm-d-inference-fairness-id", "x-forebay-tier"]);
+    assert_eq!(pass.tier(), forebay_core::ids::TierId(0));
+}
