@@ -85,32 +85,31 @@ fn rank<S: Kind>(
     problems: &mut Vec<Problem>,
 ) -> Rank {
     let annotations = &object.object.metadata.annotations;
-    let mut wrong = |annotation: &str, what: String, expected: String| {
-        let problem = object.problem("metadata.annotations", format!("`{annotation}`: {what}"));
-        problems.push(problem.expected(expected));
+    let problem = |annotation: &str, what: String| {
+        object.problem("metadata.annotations", format!("`{annotation}`: {what}"))
     };
     let priority = annotations.get(ANNOTATION_PRIORITY).and_then(|text| {
         let priority = text.trim().parse::<i32>();
         if priority.is_err() {
-            let what = format!("`{text}` is not a priority");
-            wrong(ANNOTATION_PRIORITY, what, "a whole number in quotes, such as \"100\"".into());
+            let problem = problem(ANNOTATION_PRIORITY, format!("`{text}` is not a priority"));
+            problems.push(problem.expected("a whole number in quotes, such as \"100\""));
         }
         priority.ok()
     });
     let named = annotations.get(ANNOTATION_TIER).and_then(|name| {
         let tier = tiers.named(name.trim());
         if tier.is_none() {
-            let what = format!("there is no tier `{name}`");
-            wrong(ANNOTATION_TIER, what, suggest::hint(name, tiers.names()));
+            let problem = problem(ANNOTATION_TIER, format!("there is no tier `{name}`"));
+            problems.push(problem.hint(suggest::hint(name, tiers.names())));
         }
         tier
     });
     let weight = annotations.get(ANNOTATION_FAIRNESS_WEIGHT).and_then(|text| {
         let weight = text.trim().parse::<f64>().ok().filter(|weight| WEIGHTS.contains(weight));
         if weight.is_none() {
-            let what = format!("`{text}` is not a weight");
+            let problem = problem(ANNOTATION_FAIRNESS_WEIGHT, format!("`{text}` is not a weight"));
             let expected = format!("a number from {} to {}", WEIGHTS.start(), WEIGHTS.end());
-            wrong(ANNOTATION_FAIRNESS_WEIGHT, what, expected);
+            problems.push(problem.expected(expected));
         }
         weight
     });

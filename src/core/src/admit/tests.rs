@@ -314,7 +314,7 @@ spec:
     assert_eq!(with_rules.rewrite("any", Some("any"), 0), None, "nothing changes");
     let draws = (0..4_000_u64).map(|index| index * (u64::MAX / 4_000));
     let first = draws.filter(|draw| with_rules.rewrite("old", None, *draw) == Some("new-a"));
-    assert_eq!(first.count(), 1_000, "by weight");
+    assert!((999..=1_001).contains(&first.count()), "by weight");
 
     let fallback = format!("{rules}  - targets: [{{modelRewrite: base}}]\n");
     let all = read(&format!("{FLEET}{POLICY}{OBJECTIVES}{fallback}")).unwrap().rewrites;

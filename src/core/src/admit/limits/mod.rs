@@ -114,6 +114,30 @@ impl Limits {
         tenant: Option<&str>,
         tokens: u64,
     ) -> Result<Charge, Limited> {
+        self.charge(now, tenant, tokens, true)
+    }
+
+    /// The same for a request that comes back with a ticket: it was counted when it first came,
+    /// so only its tokens are charged.
+    ///
+    /// # Errors
+    /// The tenant is over its tokens, and when to come back.
+    pub fn readmit(
+        &mut self,
+        now: Time,
+        tenant: Option<&str>,
+        tokens: u64,
+    ) -> Result<Charge, Limited> {
+        self.charge(now, tenant, tokens, false)
+    }
+
+    fn charge(
+        &mut self,
+        now: Time,
+        tenant: Option<&str>,
+        tokens: u64,
+        counts: bool,
+    ) -> Result<Charge, Limited> {
         let named = tenant.and_then(|name| self.tenants.get_key_value(name).map(|(key, _)| key));
         let Some(name) = named.cloned() else { return Ok(Charge::NONE) };
         let Some(tenant) = self.tenants.get_mut(&name) else { return Ok(Charge::NONE) };
@@ -124,7 +148,7 @@ impl Limits {
                 retry_after,
             })?;
         }
-        if let Some(requests) = &tenant.requests {
+        if let Some(requests) = tenant.requests.as_ref().filter(|_| counts) {
             requests.take(now).map_err(|retry_after| Limited {
                 what: LimitOf::Requests,
                 per_minute: u64::from(requests.per_minute()),

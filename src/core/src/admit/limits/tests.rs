@@ -78,6 +78,16 @@ fn a_request_over_one_limit_is_charged_to_neither() {
 }
 
 #[test]
+fn a_request_that_comes_back_with_a_ticket_is_counted_once() {
+    let mut limits = limits(Some(1), Some(100));
+    let charge = limits.admit(at(0.0), ACME, 60).unwrap();
+    limits.settle(at(0.0), charge, 0);
+    assert!(limits.admit(at(0.0), ACME, 60).is_err());
+    assert!(limits.readmit(at(0.0), ACME, 60).is_ok());
+    assert_eq!(limits.readmit(at(0.0), ACME, 60).unwrap_err().what, LimitOf::Tokens);
+}
+
+#[test]
 fn a_reload_forgives_nothing_and_a_changed_limit_begins_anew() {
     let mut limits = limits(Some(1), None);
     let charge = limits.admit(at(0.0), ACME, 0).unwrap();
