@@ -5,5 +5,6 @@
 
 pub mod body;
 pub mod desk;
+pub mod ext_proc;
 pub mod front;
 pub mod metrics;

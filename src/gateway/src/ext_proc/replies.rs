@@ -1,0 +1,99 @@
+//! Replies to Envoy.
+
+use bytes::Bytes;
+use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
+use envoy_types::pb::envoy::r#type::v3::HttpStatus;
+use envoy_types::pb::envoy::service::ext_proc::v3::body_mutation::Mutation;
+use envoy_types::pb::envoy::service::ext_proc::v3::processing_response::Response;
+use envoy_types::pb::envoy::service::ext_proc::v3::{
+    BodyMutation, BodyResponse, CommonResponse, HeaderMutation, HeadersResponse,
+    ImmediateResponse, ProcessingResponse, StreamedBodyResponse, TrailersResponse,
+};
+
+use crate::front::Reply;
+
+/// Most bytes of a body in one message: Envoy takes 64 KiB, with room for the rest of the message.
+pub(super) const PIECE_BYTES_MAX: usize = 62_000;
+
+pub(super) fn reply(response: Response) -> ProcessingResponse {
+    ProcessingResponse { response: Some(response), ..ProcessingResponse::default() }
+}
+
+/// The one answer to the headers of either direction.
+pub(super) fn headers(
+    mutation: HeaderMutation,
+    clear_route_cache: bool,
+) -> HeadersResponse {
+    let empty = mutation.set_headers.is_empty() && mutation.remove_headers.is_empty();
+    let header_mutation = (!empty).then_some(mutation);
+    let response =
+        CommonResponse { header_mutation, clear_route_cache, ..CommonResponse::default() };
+    HeadersResponse { response: Some(response) }
+}
+
+/// A header that replaces all of its name. Envoy ignores `value` here.
+pub(super) fn set(name: &str, value: &str) -> HeaderValueOption {
+    HeaderValueOption {
+        header: Some(HeaderValue {
+            key: name.to_owned(),
+            raw_value: value.as_bytes().to_vec(),
+            ..HeaderValue::default()
+        }),
+        append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
+        ..HeaderValueOption::default()
+    }
+}
+
+/// A body in pieces; the last one ends the stream if `ends`. An empty body that does not end it
+/// is no piece at all.
+pub(super) fn body_pieces(
+    body: Bytes,
+    ends: bool,
+    wrap: fn(BodyResponse) -> Response,
+    out: &mut impl Extend<ProcessingResponse>,
+) {
+    let mut rest = body;
+    while rest.len() > PIECE_BYTES_MAX {
+        let piece = rest.split_to(PIECE_BYTES_MAX);
+        out.extend([streamed(piece.to_vec(), false, wrap)]);
+    }
+    if ends || !rest.is_empty() {
+        // Not copied where nobody else holds it.
+        out.extend([streamed(rest.into(), ends, wrap)]);
+    }
+}
+
+fn streamed(
+    body: Vec<u8>,
+    end_of_stream: bool,
+    wrap: fn(BodyResponse) -> Response,
+) -> ProcessingResponse {
+    let piece = StreamedBodyResponse { body, end_of_stream, ..StreamedBodyResponse::default() };
+    let body_mutation =
+        Some(BodyMutation { mutation: Some(Mutation::StreamedResponse(piece)) });
+    let response = CommonResponse { body_mutation, ..CommonResponse::default() };
+    reply(wrap(BodyResponse { response: Some(response) }))
+}
+
+/// Leaves a chunk as it is, in the modes that want an answer to each chunk.
+pub(super) fn unchanged(wrap: fn(BodyResponse) -> Response) -> ProcessingResponse {
+    reply(wrap(BodyResponse { response: Some(CommonResponse::default()) }))
+}
+
+pub(super) fn trailers(wrap: fn(TrailersResponse) -> Response) -> ProcessingResponse {
+    reply(wrap(TrailersResponse::default()))
+}
+
+/// An answer of our own; nothing may follow it.
+pub(super) fn immediate(said: Reply, details: &str) -> ProcessingResponse {
+    let mut set_headers = vec![set("content-type", "application/json")];
+    set_headers.extend(said.headers.iter().map(|(name, value)| set(name, value)));
+    reply(Response::ImmediateResponse(ImmediateResponse {
+        status: Some(HttpStatus { code: i32::from(said.status.as_u16()) }),
+        headers: Some(HeaderMutation { set_headers, remove_headers: Vec::new() }),
+        body: said.body.into(),
+        grpc_status: None,
+        details: details.to_owned(),
+    }))
+}
