@@ -47,7 +47,9 @@ impl Head {
             let address = entry.parse::<IpAddr>().ok();
             match address {
                 Some(ip) => chosen.extend(
-                    ports.iter().map(|port| std::net::SocketAddr::new(ip, *port).to_string().into()),
+                    ports
+                        .iter()
+                        .map(|port| std::net::SocketAddr::new(ip, *port).to_string().into()),
                 ),
                 None => chosen.push(entry),
             }

@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
-use envoy_types::pb::envoy::r#type::v3::HttpStatus;
 use envoy_types::pb::envoy::service::ext_proc::v3::body_mutation::Mutation;
 use envoy_types::pb::envoy::service::ext_proc::v3::processing_response::Response;
 use envoy_types::pb::envoy::service::ext_proc::v3::{
-    BodyMutation, BodyResponse, CommonResponse, HeaderMutation, HeadersResponse,
-    ImmediateResponse, ProcessingResponse, StreamedBodyResponse, TrailersResponse,
+    BodyMutation, BodyResponse, CommonResponse, HeaderMutation, HeadersResponse, ImmediateResponse,
+    ProcessingResponse, StreamedBodyResponse, TrailersResponse,
 };
+use envoy_types::pb::envoy::r#type::v3::HttpStatus;
 
 use crate::front::Reply;
 
@@ -21,10 +21,7 @@ pub(super) fn reply(response: Response) -> ProcessingResponse {
 }
 
 /// The one answer to the headers of either direction.
-pub(super) fn headers(
-    mutation: HeaderMutation,
-    clear_route_cache: bool,
-) -> HeadersResponse {
+pub(super) fn headers(mutation: HeaderMutation, clear_route_cache: bool) -> HeadersResponse {
     let empty = mutation.set_headers.is_empty() && mutation.remove_headers.is_empty();
     let header_mutation = (!empty).then_some(mutation);
     let response =
@@ -70,8 +67,7 @@ fn streamed(
     wrap: fn(BodyResponse) -> Response,
 ) -> ProcessingResponse {
     let piece = StreamedBodyResponse { body, end_of_stream, ..StreamedBodyResponse::default() };
-    let body_mutation =
-        Some(BodyMutation { mutation: Some(Mutation::StreamedResponse(piece)) });
+    let body_mutation = Some(BodyMutation { mutation: Some(Mutation::StreamedResponse(piece)) });
     let response = CommonResponse { body_mutation, ..CommonResponse::default() };
     reply(wrap(BodyResponse { response: Some(response) }))
 }

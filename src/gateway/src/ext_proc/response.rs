@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::core::v3::Metadata;
 use envoy_types::pb::envoy::service::ext_proc::v3::processing_response::Response;
-use envoy_types::pb::envoy::service::ext_proc::v3::{HeaderMutation, HttpHeaders, ProcessingResponse};
+use envoy_types::pb::envoy::service::ext_proc::v3::{
+    HeaderMutation, HttpHeaders, ProcessingResponse,
+};
 
 use crate::body::{AnswerReader, Format, ModelRewriter, Usage};
 
@@ -84,8 +86,7 @@ impl Answering {
         {
             grant.failed();
         }
-        let format =
-            Format::of(find(&headers, "content-type"), find(&headers, "content-encoding"));
+        let format = Format::of(find(&headers, "content-type"), find(&headers, "content-encoding"));
         let rewriter = terms
             .renamed
             .map(|names| Box::new(ModelRewriter::new(format, &names.engine, &names.client)));
