@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::bench_gate::{BenchArguments, FloorArguments};
+use crate::engine::EngineArguments;
+use crate::load::LoadArguments;
+
 /// Keeps fleets of LLM inference engines at their service-level objectives for the least money.
 #[derive(Debug, Parser)]
 #[command(name = "forebay", version, max_term_width = 100)]
@@ -35,6 +39,19 @@ pub(crate) enum Command {
     Capacity(CapacityArguments),
     /// Generate the engine profiles from published kernel measurements.
     Profiles(ProfilesArguments),
+    /// Serve as a test engine: simulated physics behind the HTTP interface of vLLM.
+    ///
+    /// It runs no model. Tokens come when the simulated engine would have generated them; faults
+    /// come on demand (docs/test-engine.md).
+    Engine(EngineArguments),
+    /// Send an open-loop load and say what became of it.
+    Load(LoadArguments),
+    /// Pick endpoints for Envoy in turn, without looking at anything: the floor of `bench-gate`.
+    #[command(hide = true)]
+    FloorPicker(FloorArguments),
+    /// Measure what the gate costs behind a real Envoy, against a picker that does nothing.
+    #[command(hide = true)]
+    BenchGate(BenchArguments),
 }
 
 /// The fleet and its traffic.

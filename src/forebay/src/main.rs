@@ -2,15 +2,19 @@
 
 #![forbid(unsafe_code)]
 
+mod bench_gate;
 mod capacity;
 mod cli;
+mod engine;
 mod explain;
 mod fidelity;
 mod forecast;
 mod inputs;
+mod load;
 mod output;
 mod plan;
 mod profiles;
+mod signals;
 mod simulate;
 mod tune;
 
@@ -28,6 +32,10 @@ fn main() -> ExitCode {
         cli::Command::Forecast(arguments) => forecast::run(&arguments),
         cli::Command::Capacity(arguments) => capacity::run(&arguments),
         cli::Command::Profiles(arguments) => profiles::run(&arguments),
+        cli::Command::Engine(arguments) => engine::run(&arguments),
+        cli::Command::Load(arguments) => load::run(&arguments),
+        cli::Command::FloorPicker(arguments) => bench_gate::floor(&arguments),
+        cli::Command::BenchGate(arguments) => bench_gate::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

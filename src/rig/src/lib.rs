@@ -3,3 +3,9 @@
 //! production.
 
 #![forbid(unsafe_code)]
+
+pub mod alarm;
+pub mod bench;
+pub mod engine;
+pub mod load;
+pub mod picker;

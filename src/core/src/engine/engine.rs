@@ -200,7 +200,7 @@ impl Engine {
     }
 
     /// Steps of the leap that have ended at `at`.
-    fn steps_done(&self, at: Picos) -> u32 {
+    pub(super) fn steps_done(&self, at: Picos) -> u32 {
         self.leap.as_ref().map_or(0, |leap| leap.steps_done(at))
     }
 

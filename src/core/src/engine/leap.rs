@@ -82,6 +82,12 @@ impl Leap {
         (guess as u32).min(self.steps)
     }
 
+    /// The end of the step that is under way at `at`: the first border after it.
+    pub(super) fn border_after(&self, at: Picos) -> Picos {
+        let steps = (self.steps_done(at) + 1).min(self.steps);
+        self.start.saturating_add(self.elapsed(steps))
+    }
+
     /// Ends the leap at the first step border after `at`.
     pub(super) fn cut(&mut self, at: Picos) {
         let steps = self.steps_done(at) + 1;

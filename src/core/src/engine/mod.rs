@@ -34,6 +34,7 @@ mod leap;
 mod meters;
 pub mod physics;
 pub mod profile;
+mod progress;
 mod queue;
 mod requests;
 mod schedule;
