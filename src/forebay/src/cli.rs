@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::bench_gate::{BenchArguments, FloorArguments};
 use crate::engine::EngineArguments;
 use crate::load::LoadArguments;
+use crate::run::RunArguments;
 
 /// Keeps fleets of LLM inference engines at their service-level objectives for the least money.
 #[derive(Debug, Parser)]
@@ -28,6 +29,9 @@ pub(crate) enum Command {
     Explain(ExplainArguments),
     /// What to hold for a demand, at what price, what binds, and what else would do.
     Plan(PlanArguments),
+    /// Run the gate in front of engines: as a reverse proxy, as Envoy's endpoint picker, as a
+    /// request admission webhook.
+    Run(RunArguments),
     /// Compare the simulated engines with measured serving runs.
     Fidelity(FidelityArguments),
     /// Foresee the work of a trace at several lead times: errors, coverage and excess.

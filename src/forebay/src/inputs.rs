@@ -98,7 +98,8 @@ fn looks_like_a_path(name: &str) -> bool {
     Path::new(name).extension().is_some() || name.contains('/')
 }
 
-fn read_source(fleet: &str) -> Result<Source> {
+/// A file, or what is built in under a name without a path.
+pub(crate) fn read_source(fleet: &str) -> Result<Source> {
     if !looks_like_a_path(fleet) {
         return builtin::fleet(fleet).with_context(|| {
             let names: Vec<_> = builtin::fleet_names().collect();
@@ -113,6 +114,6 @@ fn read_source(fleet: &str) -> Result<Source> {
 }
 
 /// All problems, each with its place, as one error.
-fn explained(errors: manifest::Errors) -> anyhow::Error {
+pub(crate) fn explained(errors: manifest::Errors) -> anyhow::Error {
     anyhow!("{}", errors)
 }

@@ -15,6 +15,7 @@ mod output;
 mod plan;
 mod profiles;
 mod signals;
+mod run;
 mod simulate;
 mod tune;
 
@@ -23,7 +24,13 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let result = match cli::Cli::parse().command {
+    // One provider of cryptography for the process; it can only be there already.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    let (arguments, warnings) = run::understood(std::env::args_os().collect());
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+    let result = match cli::Cli::parse_from(arguments).command {
         cli::Command::Simulate(arguments) => simulate::run(&arguments),
         cli::Command::Tune(arguments) => tune::run(&arguments),
         cli::Command::Explain(arguments) => explain::run(&arguments),
@@ -31,6 +38,7 @@ fn main() -> ExitCode {
         cli::Command::Fidelity(arguments) => fidelity::run(&arguments),
         cli::Command::Forecast(arguments) => forecast::run(&arguments),
         cli::Command::Capacity(arguments) => capacity::run(&arguments),
+        cli::Command::Run(arguments) => run::run(&arguments),
         cli::Command::Profiles(arguments) => profiles::run(&arguments),
         cli::Command::Engine(arguments) => engine::run(&arguments),
         cli::Command::Load(arguments) => load::run(&arguments),

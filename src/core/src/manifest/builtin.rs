@@ -31,7 +31,8 @@ const LIBRARY: &[File] = &files![
 ];
 
 /// Fleets to start from.
-const FLEETS: &[File] = &files!["fleets/chat-8b", "fleets/chat-70b-pd", "fleets/shared-quota"];
+const FLEETS: &[File] =
+    &files!["fleets/chat-8b", "fleets/chat-70b-pd", "fleets/gate-demo", "fleets/shared-quota"];
 
 /// Profiles, accelerator classes and scenarios that come with the binary. What a person's own
 /// files call by the same name goes first.

@@ -10,9 +10,9 @@ use forebay_core::ids::TierId;
 use crate::body::Usage;
 
 /// Label of callers that nobody vouches for.
-pub const LABEL_UNKNOWN: &str = "unknown";
+pub(super) const LABEL_UNKNOWN: &str = "unknown";
 /// Label of tenants that the policy does not list.
-pub const LABEL_OTHER: &str = "other";
+pub(super) const LABEL_OTHER: &str = "other";
 
 /// Counters of one front.
 #[derive(Clone, Debug, Default)]

@@ -27,6 +27,8 @@ use forebay_core::fleet::Role;
 use forebay_core::gate::{EndpointLoad, Place};
 use forebay_core::ids::VariantId;
 use forebay_core::time::{Span, Time};
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, JoinSet};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::body::Parsed;
@@ -47,6 +49,8 @@ struct Shared {
     current: ArcSwap<Generation>,
     /// Gates of earlier terms that still hold requests; they go on under those terms.
     older: Mutex<Vec<Desk>>,
+    /// Another gate has come: it needs its time kept.
+    reloaded: Notify,
     limits: Mutex<Limits>,
     tickets: Mutex<Tickets<Place>>,
     meters: Mutex<FrontMeters>,
@@ -78,6 +82,7 @@ impl Front {
         let shared = Shared {
             current: ArcSwap::from_pointee(generation),
             older: Mutex::default(),
+            reloaded: Notify::new(),
             limits: Mutex::new(limits),
             tickets: Mutex::default(),
             meters: Mutex::default(),
@@ -187,6 +192,31 @@ impl Front {
             older.retain(|desk| !desk.is_idle());
         }
         self.shared.current.store(Arc::new(after));
+        self.shared.reloaded.notify_one();
+    }
+
+    /// Sends the gates their deadlines, as long as it is polled. Run it beside the faces.
+    pub async fn keep_time(self) {
+        let mut timers = JoinSet::new();
+        let mut kept: Vec<(Desk, AbortHandle)> = Vec::new();
+        loop {
+            let mut desks = self.older().clone();
+            desks.push(self.desk());
+            kept.retain(|(desk, timer)| {
+                let stays = desks.iter().any(|other| other.is_same(desk));
+                if !stays {
+                    timer.abort();
+                }
+                stays
+            });
+            for desk in desks {
+                if !kept.iter().any(|(other, _)| other.is_same(&desk)) {
+                    let timer = timers.spawn(desk.clone().keep_time());
+                    kept.push((desk, timer));
+                }
+            }
+            self.shared.reloaded.notified().await;
+        }
     }
 
     /// An endpoint became ready; `address` is `ip:port`.

@@ -7,7 +7,6 @@ use forebay_core::manifest::{self, Source};
 
 use super::*;
 use crate::body;
-use crate::desk::Reason;
 
 /// Headers, and nothing else.
 #[derive(Debug, Default)]

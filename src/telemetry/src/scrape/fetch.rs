@@ -21,6 +21,15 @@ pub enum FetchError {
     TooLong,
 }
 
+impl FetchError {
+    /// Whether nobody listens there: then the engine is not up, rather than only silent about
+    /// itself.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Http(error) if error.is_connect())
+    }
+}
+
 /// Fetches pages and keeps the connections. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Fetcher {

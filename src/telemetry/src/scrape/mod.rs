@@ -9,4 +9,4 @@ mod schedule;
 
 pub use engine::{EngineDialect, PageError, read_engine_page};
 pub use fetch::{FetchError, Fetcher, PAGE_BYTES_MAX};
-pub use schedule::{Target, watch};
+pub use schedule::{ScrapeError, Target, watch};

