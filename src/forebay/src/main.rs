@@ -14,8 +14,8 @@ mod load;
 mod output;
 mod plan;
 mod profiles;
-mod signals;
 mod run;
+mod signals;
 mod simulate;
 mod tune;
 

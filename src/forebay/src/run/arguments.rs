@@ -16,7 +16,13 @@ pub(crate) struct RunArguments {
     /// Manifests (YAML): InferenceFleet whose variants have `endpoints`, TrafficPolicy, and what
     /// else they refer to. Repeat it for several files. They are read again when their content
     /// changes.
-    #[arg(long, value_name = "FILE", env = "FOREBAY_FLEET", value_delimiter = ',', required = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "FOREBAY_FLEET",
+        value_delimiter = ',',
+        required = true
+    )]
     pub(crate) fleet: Vec<String>,
 
     /// The reverse proxy: OpenAI-compatible paths, passed on to the engine that the gate picks.
@@ -101,11 +107,8 @@ impl LogArguments {
     pub(crate) fn start(&self) -> Result<()> {
         let filter = EnvFilter::try_new(&self.log).map_err(|error| anyhow!("--log: {error}"))?;
         let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        let started = if self.log_json {
-            logs.json().try_init()
-        } else {
-            logs.with_target(false).try_init()
-        };
+        let started =
+            if self.log_json { logs.json().try_init() } else { logs.with_target(false).try_init() };
         started.map_err(|error| anyhow!("cannot log: {error}"))
     }
 }

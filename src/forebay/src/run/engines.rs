@@ -78,8 +78,7 @@ impl Watched {
         read: Result<forebay_core::gate::EndpointLoad, ScrapeError>,
     ) {
         let address = &self.engine.address;
-        let unreachable =
-            matches!(&read, Err(ScrapeError::Fetch(error)) if error.is_unreachable());
+        let unreachable = matches!(&read, Err(ScrapeError::Fetch(error)) if error.is_unreachable());
         if unreachable {
             self.unreachable = self.unreachable.saturating_add(1);
             if self.in_fleet && self.unreachable >= UNREACHABLE_MAX {

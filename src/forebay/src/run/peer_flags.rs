@@ -4,8 +4,11 @@
 use std::ffi::OsString;
 
 /// Flags that mean something here, with ours.
-const PORTS: [(&str, &str); 3] =
-    [("grpc-port", "--ext-proc"), ("grpc-health-port", "--ext-proc-health"), ("metrics-port", "--metrics")];
+const PORTS: [(&str, &str); 3] = [
+    ("grpc-port", "--ext-proc"),
+    ("grpc-health-port", "--ext-proc-health"),
+    ("metrics-port", "--metrics"),
+];
 
 /// Flags that name what this gate finds elsewhere, or does always.
 const WITHOUT_EFFECT: [&str; 16] = [
