@@ -1,5 +1,6 @@
 //! Arguments of `forebay run`.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -106,7 +107,10 @@ impl LogArguments {
     /// Starts logging.
     pub(crate) fn start(&self) -> Result<()> {
         let filter = EnvFilter::try_new(&self.log).map_err(|error| anyhow!("--log: {error}"))?;
-        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let logs = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_writer(std::io::stderr);
         let started =
             if self.log_json { logs.json().try_init() } else { logs.with_target(false).try_init() };
         started.map_err(|error| anyhow!("cannot log: {error}"))
