@@ -5,4 +5,5 @@
 mod architecture;
 mod command_line;
 mod live;
+mod proxy;
 mod support;

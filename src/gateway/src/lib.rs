@@ -8,3 +8,4 @@ pub mod desk;
 pub mod ext_proc;
 pub mod front;
 pub mod metrics;
+pub mod proxy;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use axum::Router;
 use forebay_gateway::ext_proc::{Picker, Settings};
 use forebay_gateway::front::Fronts;
+use forebay_gateway::proxy::Proxy;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -105,6 +106,11 @@ async fn bind(
     stop: &watch::Sender<bool>,
 ) -> Result<Vec<JoinHandle<()>>> {
     let mut faces = Vec::new();
+    if let Some(address) = arguments.listen {
+        let listener = listen("reverse proxy", address).await?;
+        let (proxy, stopped) = (Proxy::new(fronts.clone()), stopped(stop));
+        faces.push(tokio::spawn(async move { proxy.serve(listener, stopped).await }));
+    }
     if let Some(address) = arguments.ext_proc {
         let listener = listen("endpoint picker (ext_proc)", address).await?;
         let picker = Picker::new(fronts.clone(), Settings::default());
