@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use forebay_gateway::desk::Served;
 use forebay_gateway::front::{Front, Fronts};
-use forebay_telemetry::scrape::{Fetcher, ScrapeError, Target, watch};
+use forebay_telemetry::scrape::{EnginePage, Fetcher, ScrapeError, Target, watch};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
@@ -72,11 +73,7 @@ impl Watched {
         Self { engine, front, in_fleet: false, unreachable: 0, readable: true }
     }
 
-    fn read(
-        &mut self,
-        age: forebay_core::time::Span,
-        read: Result<forebay_core::gate::EndpointLoad, ScrapeError>,
-    ) {
+    fn read(&mut self, age: forebay_core::time::Span, read: Result<EnginePage, ScrapeError>) {
         let address = &self.engine.address;
         let unreachable = matches!(&read, Err(ScrapeError::Fetch(error)) if error.is_unreachable());
         if unreachable {
@@ -95,9 +92,14 @@ impl Watched {
             }
         }
         match read {
-            Ok(load) => {
+            Ok(page) => {
                 self.readable = true;
-                self.front.scraped(address, age, Some(load));
+                let totals = page.output_tokens_total.zip(page.requests_finished_total);
+                let served = totals.map(|(output_tokens_total, requests_total)| Served {
+                    output_tokens_total,
+                    requests_total,
+                });
+                self.front.scraped(address, age, Some(page.load), served);
             }
             Err(error) => {
                 if std::mem::take(&mut self.readable) {
@@ -105,7 +107,7 @@ impl Watched {
                 } else {
                     debug!(endpoint = address, %error, "no page");
                 }
-                self.front.scraped(address, age, None);
+                self.front.scraped(address, age, None, None);
             }
         }
     }

@@ -9,6 +9,7 @@ use forebay_core::ids::{EndpointId, RequestId, VariantId};
 use forebay_core::time::Time;
 
 use super::Refused;
+use super::answers::{Answers, Served};
 use super::grant::{Answer, Spot};
 
 /// Endpoints by identity and by address.
@@ -31,6 +32,8 @@ pub struct EndpointInfo {
     /// The last page that could be read, and when it was true; `None` = none yet, or the last
     /// attempt failed: unknown, not idle.
     pub load: Option<(Time, EndpointLoad)>,
+    /// How long its answers are of late.
+    pub answers: Answers,
 }
 
 impl Directory {
@@ -72,7 +75,10 @@ impl Directory {
         self.next += 1;
         let address: Arc<str> = address.into();
         self.by_address.insert(Arc::clone(&address), endpoint);
-        self.by_id.insert(endpoint, EndpointInfo { address, variant, role, load: None });
+        self.by_id.insert(
+            endpoint,
+            EndpointInfo { address, variant, role, load: None, answers: Answers::default() },
+        );
         endpoint
     }
 
@@ -94,15 +100,22 @@ impl Directory {
         true
     }
 
+    /// Takes note of what an endpoint has served.
+    pub(super) fn served(&mut self, endpoint: EndpointId, served: Served) {
+        if let Some(info) = self.by_id.get_mut(&endpoint) {
+            info.answers.note(served);
+        }
+    }
+
     /// An effect of the gate as an answer with addresses.
     pub(super) fn answer(&self, effect: &GateEffect) -> (RequestId, Answer) {
         match *effect {
             GateEffect::Dispatch { request, endpoint, prefill } => {
                 let address = |endpoint| self.get(endpoint).map(|info| Arc::clone(&info.address));
                 let answer = match (address(endpoint), prefill.map(address)) {
-                    (Some(endpoint), None) => Ok(Spot { endpoint, prefill: None }),
-                    (Some(endpoint), Some(Some(prefill))) => {
-                        Ok(Spot { endpoint, prefill: Some(prefill) })
+                    (Some(address), None) => Ok(Spot { id: endpoint, address, prefill: None }),
+                    (Some(address), Some(Some(prefill))) => {
+                        Ok(Spot { id: endpoint, address, prefill: Some(prefill) })
                     }
                     // The gate knows only endpoints that the directory gave it.
                     _ => Err(Refused::no_endpoints()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use forebay_core::gate::GateEvent;
-use forebay_core::ids::RequestId;
+use forebay_core::ids::{EndpointId, RequestId};
 use forebay_core::time::Time;
 use tokio::sync::oneshot;
 
@@ -15,7 +15,8 @@ use super::{Desk, Refused};
 /// Where a request goes, by address.
 #[derive(Clone, Debug)]
 pub(super) struct Spot {
-    pub(super) endpoint: Arc<str>,
+    pub(super) id: EndpointId,
+    pub(super) address: Arc<str>,
     pub(super) prefill: Option<Arc<str>>,
 }
 
@@ -96,13 +97,21 @@ impl Grant {
     /// Where the request goes: `ip:port` of an aggregated or decode endpoint.
     #[must_use]
     pub fn endpoint(&self) -> &str {
-        &self.spot.endpoint
+        &self.spot.address
     }
 
     /// Where its prompt is computed, if that is apart: `ip:port`.
     #[must_use]
     pub fn prefill(&self) -> Option<&str> {
         self.spot.prefill.as_deref()
+    }
+
+    /// Tokens of an answer of this endpoint as its page tells, for requests whose usage nobody
+    /// could read; `None` where nothing is known.
+    #[must_use]
+    pub fn mean_output_tokens(&self) -> Option<u32> {
+        let state = self.hold.desk.lock();
+        state.directory.get(self.spot.id)?.answers.mean_output_tokens()
     }
 
     /// Our number of the request: unique in this process, never a client's.

@@ -4,6 +4,7 @@
 //! held for one step costs less than handing the request to another thread. With one data thread
 //! the lock is never contended.
 
+mod answers;
 mod directory;
 mod grant;
 mod meters;
@@ -13,6 +14,7 @@ mod timer;
 #[cfg(test)]
 mod tests;
 
+pub use answers::{Answers, Served};
 pub use directory::{Directory, EndpointInfo};
 pub use grant::{Admission, Grant, Outcome, Usage};
 pub use meters::{Meters, TierMeters};
@@ -235,6 +237,11 @@ impl Desk {
         if state.directory.scraped(endpoint, at, Some(load)) {
             self.step(&mut state, now, GateEvent::Scraped { endpoint, at, load }, None);
         }
+    }
+
+    /// What an endpoint has served, as its page says.
+    pub fn served(&self, endpoint: EndpointId, served: Served) {
+        self.lock().directory.served(endpoint, served);
     }
 
     /// The page of an endpoint could not be read.

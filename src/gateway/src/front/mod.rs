@@ -32,7 +32,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::body::Parsed;
-use crate::desk::{Ask, Desk, Refused};
+use crate::desk::{Ask, Desk, Refused, Served};
 use generation::Generation;
 
 /// How long a ticket is good when its place names no nearer deadline: a day of batch work.
@@ -234,12 +234,24 @@ impl Front {
         self.each(|desk| desk.with_endpoint(address, Desk::endpoint_gone));
     }
 
-    /// A page of an endpoint was read, or could not be.
-    pub fn scraped(&self, address: &str, age: Span, load: Option<EndpointLoad>) {
+    /// A page of an endpoint was read, or could not be. What it says of answers is for requests
+    /// whose usage does not pass here.
+    pub fn scraped(
+        &self,
+        address: &str,
+        age: Span,
+        load: Option<EndpointLoad>,
+        served: Option<Served>,
+    ) {
         self.each(|desk| {
-            desk.with_endpoint(address, |desk, endpoint| match load {
-                Some(load) => desk.scraped(endpoint, age, load),
-                None => desk.scrape_lost(endpoint),
+            desk.with_endpoint(address, |desk, endpoint| {
+                match load {
+                    Some(load) => desk.scraped(endpoint, age, load),
+                    None => desk.scrape_lost(endpoint),
+                }
+                if let Some(served) = served {
+                    desk.served(endpoint, served);
+                }
             });
         });
     }

@@ -139,7 +139,11 @@ impl Pass {
     /// It was answered in full; what it cost as far as the engine told.
     pub fn finished(mut self, usage: body::Usage) {
         let prompt_tokens = usage.prompt_tokens.unwrap_or(self.settlement.prompt_tokens);
-        if let Some(output_tokens) = usage.output_tokens {
+        // Without usage: what answers of this engine have been of late; without that, the guess
+        // that was charged stays.
+        let output_tokens = usage.output_tokens.or_else(|| self.grant.mean_output_tokens());
+        let usage = body::Usage { output_tokens, ..usage };
+        if let Some(output_tokens) = output_tokens {
             self.settlement.settle(u64::from(prompt_tokens) + u64::from(output_tokens));
         }
         let front = self.settlement.front.clone();

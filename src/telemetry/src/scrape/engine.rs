@@ -35,7 +35,18 @@ pub enum PageError {
     },
 }
 
-/// The gauges of one dialect.
+/// What a page says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EnginePage {
+    /// Its load now.
+    pub load: EndpointLoad,
+    /// Tokens generated since it started; `None` where it does not tell.
+    pub output_tokens_total: Option<f64>,
+    /// Requests answered since it started; `None` where it does not tell.
+    pub requests_finished_total: Option<f64>,
+}
+
+/// The series of one dialect.
 struct Names {
     dialect: EngineDialect,
     running: &'static str,
@@ -43,6 +54,8 @@ struct Names {
     /// Waiting for something else than capacity, by reason; to be taken off `waiting`.
     deferred: Option<(&'static str, &'static str)>,
     kv_usage: &'static [&'static str],
+    output_tokens: &'static str,
+    finished: &'static str,
 }
 
 const DIALECTS: [Names; 3] = [
@@ -52,6 +65,8 @@ const DIALECTS: [Names; 3] = [
         waiting: "vllm:num_requests_waiting",
         deferred: Some(("vllm:num_requests_waiting_by_reason", "reason=\"deferred\"")),
         kv_usage: &["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"],
+        output_tokens: "vllm:generation_tokens_total",
+        finished: "vllm:request_success_total",
     },
     Names {
         dialect: EngineDialect::Sglang,
@@ -59,6 +74,8 @@ const DIALECTS: [Names; 3] = [
         waiting: "sglang:num_queue_reqs",
         deferred: None,
         kv_usage: &["sglang:token_usage"],
+        output_tokens: "sglang:generation_tokens_total",
+        finished: "sglang:num_requests_total",
     },
     Names {
         dialect: EngineDialect::TensorRtLlm,
@@ -66,6 +83,8 @@ const DIALECTS: [Names; 3] = [
         waiting: "trtllm_num_requests_waiting",
         deferred: None,
         kv_usage: &["trtllm_kv_cache_utilization"],
+        output_tokens: "trtllm_generation_tokens_total",
+        finished: "trtllm_request_success_total",
     },
 ];
 
@@ -75,7 +94,7 @@ const DIALECTS: [Names; 3] = [
 /// # Errors
 /// When running or waiting are not there or are not numbers. A page without the KV gauge is
 /// readable: its use is then NaN, which means unknown.
-pub fn read_engine_page(page: &str) -> Result<EndpointLoad, PageError> {
+pub fn read_engine_page(page: &str) -> Result<EnginePage, PageError> {
     let mut found: Option<(&Names, Sums)> = None;
     for line in page.lines() {
         let Some(first) = line.as_bytes().first() else { continue };
@@ -98,10 +117,15 @@ pub fn read_engine_page(page: &str) -> Result<EndpointLoad, PageError> {
     let running = usable(sums.running).ok_or_else(|| missing(names.running))?;
     let waiting = usable(sums.waiting).ok_or_else(|| missing(names.waiting))?;
     let deferred = usable(sums.deferred).unwrap_or(0.0);
-    Ok(EndpointLoad {
+    let load = EndpointLoad {
         running,
         waiting: (waiting - deferred).max(0.0),
         kv_usage: usable(sums.kv_usage).unwrap_or(f64::NAN),
+    };
+    Ok(EnginePage {
+        load,
+        output_tokens_total: usable(sums.output_tokens),
+        requests_finished_total: usable(sums.finished),
     })
 }
 
@@ -111,11 +135,14 @@ struct Sums {
     waiting: Option<f64>,
     deferred: Option<f64>,
     kv_usage: Option<f64>,
+    output_tokens: Option<f64>,
+    finished: Option<f64>,
 }
 
 impl Names {
     fn owns(&self, name: &str) -> bool {
-        name == self.running || name == self.waiting || self.kv_usage.contains(&name)
+        let own = [self.running, self.waiting, self.output_tokens, self.finished];
+        own.contains(&name) || self.kv_usage.contains(&name)
     }
 }
 
@@ -126,6 +153,10 @@ impl Sums {
             add(&mut self.running);
         } else if name == names.waiting {
             add(&mut self.waiting);
+        } else if name == names.output_tokens {
+            add(&mut self.output_tokens);
+        } else if name == names.finished {
+            add(&mut self.finished);
         } else if names.kv_usage.contains(&name) {
             let fullest = self.kv_usage.map_or(value, |so_far| so_far.max(value));
             self.kv_usage = Some(fullest);
@@ -162,9 +193,12 @@ mod tests {
     fn a_page_that_we_write_reads_back() {
         let mut sample = EngineSample::idle(1e6);
         (sample.running, sample.waiting, sample.waiting_deferred) = (7.0, 5.0, 2.0);
+        (sample.generation_tokens_total, sample.requests_finished_total) = (900.0, 3.0);
         sample.kv_usage = 0.25;
-        let load = read_engine_page(&vllm_page(&sample, "a{b}\"c", 0)).unwrap();
-        assert_eq!(load, EndpointLoad { running: 7.0, waiting: 3.0, kv_usage: 0.25 });
+        let page = read_engine_page(&vllm_page(&sample, "a{b}\"c", 0)).unwrap();
+        assert_eq!(page.load, EndpointLoad { running: 7.0, waiting: 3.0, kv_usage: 0.25 });
+        assert_eq!(page.output_tokens_total, Some(900.0));
+        assert_eq!(page.requests_finished_total, Some(3.0));
     }
 
     #[test]
@@ -175,7 +209,7 @@ mod tests {
             sglang:num_queue_reqs{dp_rank=\"0\"} 0\n\
             sglang:num_queue_reqs{dp_rank=\"1\"} 2 1700000000\n\
             sglang:token_usage{dp_rank=\"0\"} 0.5\nsglang:token_usage{dp_rank=\"1\"} 0.75\n";
-        let load = read_engine_page(page).unwrap();
+        let load = read_engine_page(page).unwrap().load;
         assert_eq!(load, EndpointLoad { running: 7.0, waiting: 2.0, kv_usage: 0.75 });
     }
 
@@ -184,9 +218,9 @@ mod tests {
         let old = "vllm:num_requests_running 1\nvllm:num_requests_waiting 2\n\
             vllm:gpu_cache_usage_perc 0.1\n";
         let expected = EndpointLoad { running: 1.0, waiting: 2.0, kv_usage: 0.1 };
-        assert_eq!(read_engine_page(old).unwrap(), expected);
+        assert_eq!(read_engine_page(old).unwrap().load, expected);
         let other = "trtllm_num_requests_running{a=\"b\"} 1\ntrtllm_num_requests_waiting 2\n";
-        let load = read_engine_page(other).unwrap();
+        let load = read_engine_page(other).unwrap().load;
         assert!(load.kv_usage.is_nan(), "not told is unknown, not empty");
     }
 

@@ -7,6 +7,6 @@ mod engine;
 mod fetch;
 mod schedule;
 
-pub use engine::{EngineDialect, PageError, read_engine_page};
+pub use engine::{EngineDialect, EnginePage, PageError, read_engine_page};
 pub use fetch::{FetchError, Fetcher, PAGE_BYTES_MAX};
 pub use schedule::{ScrapeError, Target, watch};

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use forebay_core::gate::EndpointLoad;
 use forebay_core::time::Span;
 use tokio::time::{Instant, sleep_until};
 
 use thiserror::Error;
 
-use super::{FetchError, Fetcher, PageError, read_engine_page};
+use super::{EnginePage, FetchError, Fetcher, PageError, read_engine_page};
 
 /// Why nothing is known of an engine.
 #[derive(Debug, Error)]
@@ -40,7 +39,7 @@ pub async fn watch(
     fetcher: Fetcher,
     target: Target,
     interval: Duration,
-    mut report: impl FnMut(Span, Result<EndpointLoad, ScrapeError>),
+    mut report: impl FnMut(Span, Result<EnginePage, ScrapeError>),
 ) {
     let offset = interval.mul_f64(f64::from(target.index) / f64::from(target.count.max(1)));
     let mut due = Instant::now() + offset;
