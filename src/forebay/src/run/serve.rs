@@ -8,7 +8,6 @@ use axum::Router;
 use forebay_gateway::ext_proc::{Picker, Settings};
 use forebay_gateway::front::Fronts;
 use forebay_gateway::proxy::Proxy;
-use forebay_gateway::proxy::Proxy;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -123,11 +122,6 @@ async fn bind(
                 warn!(%error, "the endpoint picker ended");
             }
         }));
-    }
-    if let Some(address) = arguments.listen {
-        let listener = listen("reverse proxy", address).await?;
-        let (proxy, stopped) = (Proxy::new(fronts.clone()), stopped(stop));
-        faces.push(tokio::spawn(async move { proxy.serve(listener, stopped).await }));
     }
     Ok(faces)
 }
