@@ -7,5 +7,8 @@ pub mod body;
 pub mod desk;
 pub mod ext_proc;
 pub mod front;
+pub mod grpc;
+pub mod health;
 pub mod metrics;
 pub mod proxy;
+pub mod tls;

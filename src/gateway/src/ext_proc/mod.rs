@@ -17,6 +17,8 @@ mod request;
 mod response;
 mod service;
 mod session;
+#[cfg(test)]
+mod tests;
 
 pub use admit::{Admit, Grant};
 pub use exchange::{Exchange, Todo};

@@ -1,0 +1,90 @@
+//! The certificate in force.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use super::{Files, TlsError, self_signed};
+
+/// How often files are looked at: a certificate is renewed days before it ends.
+pub const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Hands the certificate in force to each handshake.
+#[derive(Debug)]
+pub struct Resolver {
+    current: ArcSwap<CertifiedKey>,
+    /// `None`: self-signed, never changes.
+    files: Option<Files>,
+    fingerprint: AtomicU64,
+}
+
+impl Resolver {
+    /// From files.
+    ///
+    /// # Errors
+    /// If they cannot be read, or do not fit each other.
+    pub fn from_files(files: Files) -> Result<Arc<Self>, TlsError> {
+        let fingerprint = AtomicU64::new(files.fingerprint()?);
+        let current = ArcSwap::from_pointee(files.read()?);
+        Ok(Arc::new(Self { current, files: Some(files), fingerprint }))
+    }
+
+    /// With a certificate made now and signed by itself, for encryption among parties that do not
+    /// check whom they talk to (as llm-d's picker has it by default).
+    ///
+    /// # Errors
+    /// If none can be made.
+    pub fn self_signed() -> Result<Arc<Self>, TlsError> {
+        let current = ArcSwap::from_pointee(self_signed::make()?);
+        Ok(Arc::new(Self { current, files: None, fingerprint: AtomicU64::new(0) }))
+    }
+
+    /// Looks at the files; true if they hold another certificate, which new connections get.
+    ///
+    /// # Errors
+    /// If they cannot be used; the certificate in force stays.
+    pub fn reload(&self) -> Result<bool, TlsError> {
+        let Some(files) = &self.files else { return Ok(false) };
+        let fingerprint = files.fingerprint()?;
+        if fingerprint == self.fingerprint.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        self.current.store(Arc::new(files.read()?));
+        self.fingerprint.store(fingerprint, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// Looks at the files from time to time, as long as it is polled.
+    pub async fn keep_fresh(self: Arc<Self>) {
+        let mut said = None;
+        loop {
+            tokio::time::sleep(RELOAD_INTERVAL).await;
+            match self.reload() {
+                Ok(changed) => {
+                    said = None;
+                    if changed {
+                        tracing::info!("the TLS certificate was renewed");
+                    }
+                }
+                Err(error) => {
+                    // Once per fault, not once per look.
+                    let text = error.to_string();
+                    if said.as_ref() != Some(&text) {
+                        tracing::error!("the last TLS certificate stays in force: {text}");
+                        said = Some(text);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current.load_full())
+    }
+}
