@@ -44,7 +44,7 @@ pub fn read_request(
     content_type: Option<&str>,
     body: &[u8],
 ) -> Result<Parsed, BodyError> {
-    let object = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    let object = is_object(body);
     let json = content_type.is_none_or(|value| value.contains("json"));
     if !object && !json && !body.is_empty() {
         return Ok(Parsed { sequences: 1, prompt: Prompt::opaque(body), ..Parsed::default() });
@@ -57,6 +57,11 @@ pub fn read_request(
         return Err(BodyError::ModelMissing);
     }
     Ok(parsed)
+}
+
+/// Whether a body starts like an object.
+fn is_object(body: &[u8]) -> bool {
+    body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
 }
 
 /// Native paths of engines that serve one model.
@@ -74,6 +79,9 @@ impl Parsed {
         let body_text = std::str::from_utf8(body)
             .map_err(|error| BodyError::NotUtf8 { at: error.valid_up_to() })?;
         let not_json = |error: serde_json::Error| BodyError::NotJson { what: error.to_string() };
+        if !is_object(body) {
+            return Err(BodyError::NotJson { what: "it does not start with `{`".to_owned() });
+        }
         let fields: Fields<'_> = serde_json::from_str(body_text).map_err(not_json)?;
         let model: Option<String> = match fields.model {
             None => None,
