@@ -4,6 +4,7 @@
 
 mod architecture;
 mod command_line;
+mod envoy;
 mod live;
 mod proxy;
 mod support;

@@ -6,11 +6,11 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::Setup;
 use super::client::{BODY, PATIENCE};
 use super::engine::{ANSWER, event};
 use super::gate::DO;
 use super::proxy::Config;
-use super::Setup;
 
 impl Setup {
     /// Waits until something is so.

@@ -3,9 +3,9 @@
 
 use http::StatusCode;
 
+use super::Setup;
 use super::gate::DO;
 use super::proxy::Config;
-use super::Setup;
 
 /// More than Envoy's circuit breakers let through by default (1,024).
 const HELD: usize = 1_500;

@@ -35,7 +35,9 @@ pub(super) struct Engine {
 pub(super) const NOISE: [u8; 6] = [0x1f, 0x8b, 0x08, 0x00, 0xff, 0x80];
 
 pub(super) fn event(index: usize) -> String {
-    format!("data: {{\"model\":\"engine-name\",\"choices\":[{{\"delta\":{{\"content\":\"{index}\"}}}}]}}\n\n")
+    format!(
+        "data: {{\"model\":\"engine-name\",\"choices\":[{{\"delta\":{{\"content\":\"{index}\"}}}}]}}\n\n"
+    )
 }
 
 impl Engine {
@@ -67,8 +69,10 @@ impl Engine {
     async fn answer(
         self,
         request: Request<Incoming>,
-    ) -> Result<Response<StreamBody<ReceiverStream<Result<Frame<Bytes>, &'static str>>>>, &'static str>
-    {
+    ) -> Result<
+        Response<StreamBody<ReceiverStream<Result<Frame<Bytes>, &'static str>>>>,
+        &'static str,
+    > {
         let (head, body) = request.into_parts();
         let body = body.collect().await.map_err(|_| "the request broke off")?.to_bytes();
         let wanted = head.headers.get(ANSWER).and_then(|value| value.to_str().ok());
@@ -123,4 +127,3 @@ impl Engine {
         response.body(body).map_err(|_| "no response")
     }
 }
-

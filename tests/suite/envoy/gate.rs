@@ -148,7 +148,12 @@ impl Admit for Door {
         let grant = TestGrant {
             endpoint: gate.endpoint.clone(),
             rewrite: (wanted == "rename").then(|| "engine-name".to_owned()),
-            stripped: asked.head.header(STRIPPED).map(|_| STRIPPED.to_owned()).into_iter().collect(),
+            stripped: asked
+                .head
+                .header(STRIPPED)
+                .map(|_| STRIPPED.to_owned())
+                .into_iter()
+                .collect(),
             log: Arc::clone(&gate.log),
             open: true,
         };

@@ -22,7 +22,7 @@ use proxy::{Config, Proxy};
 
 /// Envoy, an engine, a gate as scripted, and a client.
 struct Setup {
-    proxy: Proxy,
+    _proxy: Proxy,
     engine: Engine,
     gate: Arc<TestGate>,
     client: Client,
@@ -36,6 +36,6 @@ impl Setup {
         let picker = gate::serve(&gate).await;
         let proxy = Proxy::start(&config, &picker).await?;
         let client = Client::new(&proxy.address);
-        Some(Self { proxy, engine, gate, client })
+        Some(Self { _proxy: proxy, engine, gate, client })
     }
 }

@@ -73,7 +73,6 @@ pub(super) fn free_port() -> u16 {
 /// A running Envoy; ends with the value.
 pub(super) struct Proxy {
     pub(super) address: String,
-    pub(super) admin: String,
     process: Child,
     config: PathBuf,
 }
@@ -100,8 +99,7 @@ impl Proxy {
             .spawn()
             .unwrap();
         let address = format!("127.0.0.1:{listener}");
-        let admin = format!("127.0.0.1:{admin}");
-        let proxy = Self { address, admin, process, config: path };
+        let proxy = Self { address, process, config: path };
         let until = Instant::now() + START_MAX;
         while TcpStream::connect(&proxy.address).await.is_err() {
             assert!(Instant::now() < until, "Envoy did not start");

@@ -5,11 +5,11 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
+use super::Setup;
 use super::client::BODY;
 use super::engine::{ANSWER, NOISE, event};
 use super::gate::{DO, STRIPPED};
 use super::proxy::Config;
-use super::Setup;
 
 const BOTH: [Config; 2] = [Config::answers_pass(), Config::answers_survive()];
 
@@ -145,7 +145,9 @@ async fn refusals_reach_the_client_with_their_reasons() {
     assert_eq!(saturated.header("x-llm-d-request-dropped-reason"), Some("rejected-saturated"));
     assert_eq!(saturated.header("content-type"), Some("application/json"));
     assert_eq!(saturated.json()["error"]["code"], "rejected-saturated");
-    for got in [setup.client.post(&[(DO, "nobody")]).await, setup.client.get(&[(DO, "nobody")]).await] {
+    for got in
+        [setup.client.post(&[(DO, "nobody")]).await, setup.client.get(&[(DO, "nobody")]).await]
+    {
         assert_eq!(got.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(got.header("x-llm-d-request-dropped-reason"), Some("rejected-no-endpoints"));
     }
@@ -165,8 +167,8 @@ async fn point_16_subset_hints_of_other_filters_arrive() {
                           value: {x-gateway-destination-endpoint-subset: [\"10.0.0.1:8000\", \"10.0.0.1:8001\"]}
                   - name: envoy.filters.http.ext_proc
 ";
-    let config =
-        Config::answers_pass().with("                  - name: envoy.filters.http.ext_proc\n", hint);
+    let config = Config::answers_pass()
+        .with("                  - name: envoy.filters.http.ext_proc\n", hint);
     let Some(setup) = Setup::new(config).await else { return };
     setup.client.post(&[]).await;
     setup.client.get(&[]).await;

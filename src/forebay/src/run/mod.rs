@@ -7,6 +7,7 @@ mod arguments;
 mod engines;
 mod pages;
 mod peer_flags;
+mod picker;
 mod reload;
 mod serve;
 mod terms;

@@ -1,7 +1,6 @@
 //! Metrics and health over plain HTTP.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::State;
@@ -10,19 +9,25 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use forebay_gateway::front::Fronts;
 use forebay_gateway::metrics;
+use tokio::sync::watch;
 
 /// Whether this process takes requests: not before its engines were looked at, not after it was
 /// told to stop.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ready(Arc<AtomicBool>);
+pub(super) struct Ready(Arc<watch::Sender<bool>>);
 
 impl Ready {
     pub(super) fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Relaxed);
+        self.0.send_replace(ready);
     }
 
     pub(super) fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        *self.0.borrow()
+    }
+
+    /// Follows it.
+    pub(super) fn subscribe(&self) -> watch::Receiver<bool> {
+        self.0.subscribe()
     }
 }
 

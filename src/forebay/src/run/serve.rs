@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
-use forebay_gateway::ext_proc::{Picker, Settings};
 use forebay_gateway::front::Fronts;
 use forebay_gateway::proxy::Proxy;
 use tokio::net::TcpListener;
@@ -13,13 +12,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tracing::{info, warn};
 
 use super::arguments::RunArguments;
 use super::pages::{self, Ready};
-use super::{Background, announce};
+use super::{Background, announce, picker};
 
 /// How often it is looked whether everything has ended, once it was told to stop.
 const IDLE_LOOK: Duration = Duration::from_millis(50);
@@ -37,7 +34,7 @@ pub(super) async fn serve(
     }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let faces = bind(arguments, fronts, &stop).await?;
+    let faces = bind(arguments, fronts, ready, &stop).await?;
     tokio::select! {
         _ = terminate.recv() => info!("SIGTERM: refusing what is new, ending what is here"),
         _ = interrupt.recv() => info!("SIGINT: refusing what is new, ending what is here"),
@@ -91,7 +88,7 @@ pub(super) async fn pages(
     Ok(())
 }
 
-async fn listen(face: &str, address: SocketAddr) -> Result<TcpListener> {
+pub(super) async fn listen(face: &str, address: SocketAddr) -> Result<TcpListener> {
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("{face}: cannot listen on {address}"))?;
@@ -103,31 +100,20 @@ async fn listen(face: &str, address: SocketAddr) -> Result<TcpListener> {
 async fn bind(
     arguments: &RunArguments,
     fronts: &Fronts,
+    ready: &Ready,
     stop: &watch::Sender<bool>,
 ) -> Result<Vec<JoinHandle<()>>> {
-    let mut faces = Vec::new();
+    let mut faces = picker::bind(arguments, fronts, ready, stop).await?;
     if let Some(address) = arguments.listen {
         let listener = listen("reverse proxy", address).await?;
         let (proxy, stopped) = (Proxy::new(fronts.clone()), stopped(stop));
         faces.push(tokio::spawn(async move { proxy.serve(listener, stopped).await }));
     }
-    if let Some(address) = arguments.ext_proc {
-        let listener = listen("endpoint picker (ext_proc)", address).await?;
-        let picker = Picker::new(fronts.clone(), Settings::default());
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let server = Server::builder().add_service(picker.service());
-        let stopped = stopped(stop);
-        faces.push(tokio::spawn(async move {
-            if let Err(error) = server.serve_with_incoming_shutdown(incoming, stopped).await {
-                warn!(%error, "the endpoint picker ended");
-            }
-        }));
-    }
     Ok(faces)
 }
 
 /// Resolves when it is time to stop.
-fn stopped(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + use<> {
+pub(super) fn stopped(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + use<> {
     let mut stopping = stop.subscribe();
     async move {
         let _ = stopping.wait_for(|stop| *stop).await;

@@ -11,7 +11,6 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 /// Generated from `proto/grpc/health/v1/health.proto`.
-#[cfg_attr(not(test), expect(missing_docs, reason = "generated; see the protocol file"))]
 #[expect(clippy::allow_attributes, reason = "generated")]
 pub mod v1 {
     tonic::include_proto!("grpc.health.v1");
@@ -92,9 +91,8 @@ impl v1::health_server::Health for Health {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let subject = subject(&request.get_ref().service);
         let unknown = HealthCheckResponse { status: ServingStatus::ServiceUnknown as i32 };
-        let changes = WatchStream::new(self.ready.clone()).map(move |ready| {
-            Ok(subject.map_or(unknown, |subject| status(subject, ready)))
-        });
+        let changes = WatchStream::new(self.ready.clone())
+            .map(move |ready| Ok(subject.map_or(unknown, |subject| status(subject, ready))));
         Ok(Response::new(Box::pin(changes)))
     }
 }

@@ -9,8 +9,7 @@ fn about(service: &str) -> Request<HealthCheckRequest> {
 async fn point_15_health_follows_readiness_under_every_name() {
     let (tell, ready) = watch::channel(false);
     let health = Health::new(ready);
-    for (is_ready, expected) in
-        [(false, ServingStatus::NotServing), (true, ServingStatus::Serving)]
+    for (is_ready, expected) in [(false, ServingStatus::NotServing), (true, ServingStatus::Serving)]
     {
         tell.send_replace(is_ready);
         for name in [PICKER_SERVICE, "", "readiness"] {

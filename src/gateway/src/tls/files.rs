@@ -29,7 +29,8 @@ impl Files {
     /// swapped by links.
     pub(super) fn fingerprint(&self) -> Result<u64, TlsError> {
         [&self.certificate, &self.key].into_iter().try_fold(0, |seed, path| {
-            let content = std::fs::read(path).map_err(|error| TlsError::unreadable(path, &error))?;
+            let content =
+                std::fs::read(path).map_err(|error| TlsError::unreadable(path, &error))?;
             Ok(xxh3_64_with_seed(&content, seed))
         })
     }

@@ -54,10 +54,9 @@ pub fn server_config(
             for certificate in files::certificates(path)? {
                 roots.add(certificate).map_err(|error| TlsError::unusable(path, &error))?;
             }
-            let verifier =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
-                    .build()
-                    .map_err(|error| TlsError::unusable(path, &error))?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+                .build()
+                .map_err(|error| TlsError::unusable(path, &error))?;
             builder.with_client_cert_verifier(verifier)
         }
     };
