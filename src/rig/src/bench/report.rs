@@ -1,5 +1,6 @@
 //! What pickers cost, medians over runs.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ use crate::load::Report as Load;
 pub struct Measured {
     /// Requests answered.
     pub answered: u64,
-    /// Requests that were not.
-    pub others: u64,
+    /// Requests that were not, by status and reason.
+    pub others: BTreeMap<String, u64>,
     /// Beyond the engine's time of service, ms; absent when idle.
     pub excess_p50_ms: Option<f64>,
     /// The same.
@@ -40,7 +41,7 @@ impl Measured {
         let each = |cpu_s: f64| Some(cpu_s * 1e3 / stream.offered.max(1) as f64);
         Self {
             answered: stream.answered,
-            others: stream.others.values().sum(),
+            others: stream.others.clone(),
             excess_p50_ms: stream.beyond_service_ms.p50,
             excess_p95_ms: stream.beyond_service_ms.p95,
             excess_p99_ms: stream.beyond_service_ms.p99,
@@ -63,7 +64,7 @@ impl Measured {
     pub(super) fn line(&self, picker: Picker) -> String {
         format!(
             "{:<13} excess P50 {} P95 {} P99 {} ms, CPU {} ms/request ({:.3} cores), Envoy {} ms, \
-             RSS {:.0} MiB, {} answered, {} not",
+             RSS {:.0} MiB, {} answered, not: {:?}",
             picker.name(),
             number(self.excess_p50_ms),
             number(self.excess_p95_ms),
@@ -94,7 +95,7 @@ pub struct Row {
     pub picker: String,
     /// Each run.
     pub runs: Vec<Measured>,
-    /// Medians over the runs, each quantity by itself.
+    /// Medians over the runs, each quantity by itself; `others` are those of the last run.
     pub median: Measured,
 }
 
@@ -154,7 +155,7 @@ fn medians(runs: &[Measured]) -> Measured {
     let of = |value: fn(&Measured) -> Option<f64>| median(runs.iter().filter_map(value).collect());
     Measured {
         answered: of(|run| Some(run.answered as f64)).unwrap_or(0.0) as u64,
-        others: of(|run| Some(run.others as f64)).unwrap_or(0.0) as u64,
+        others: runs.last().map(|run| run.others.clone()).unwrap_or_default(),
         excess_p50_ms: of(|run| run.excess_p50_ms),
         excess_p95_ms: of(|run| run.excess_p95_ms),
         excess_p99_ms: of(|run| run.excess_p99_ms),

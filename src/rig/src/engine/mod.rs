@@ -18,6 +18,8 @@ mod prompt;
 mod serve;
 mod serving;
 mod slots;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 
