@@ -5,6 +5,7 @@
 pub mod capacity;
 pub mod experiment;
 pub mod fidelity;
+pub mod fit;
 pub mod forecast;
 pub mod gates;
 pub mod oracle;
