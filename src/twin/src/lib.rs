@@ -4,6 +4,7 @@
 
 pub mod capacity;
 pub mod experiment;
+pub mod fault_runs;
 pub mod fidelity;
 pub mod fit;
 pub mod forecast;
