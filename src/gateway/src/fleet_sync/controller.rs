@@ -99,8 +99,7 @@ impl SyncController {
 
     /// Links that ended without anybody telling.
     fn prune(&mut self) {
-        let closed =
-            |(link, known): (&LinkId, &Link)| known.outbox.is_closed().then_some(*link);
+        let closed = |(link, known): (&LinkId, &Link)| known.outbox.is_closed().then_some(*link);
         let closed: Vec<LinkId> = self.links.iter().filter_map(closed).collect();
         closed.into_iter().for_each(|link| self.take(ControllerInput::Lost(link)));
     }
@@ -203,9 +202,7 @@ impl ControllerHandle {
 
     /// Whether an endpoint that the plan drains is empty at every gate.
     pub async fn drained(&self, fleet: &str, address: &str) -> Drained {
-        let input = |answer| {
-            ControllerInput::Drained(fleet.to_owned(), address.to_owned(), answer)
-        };
+        let input = |answer| ControllerInput::Drained(fleet.to_owned(), address.to_owned(), answer);
         self.ask(input).await.unwrap_or(Drained::Unknown)
     }
 

@@ -113,9 +113,8 @@ impl SyncGate {
 
     /// Links that ended without anybody telling.
     fn prune(&mut self) {
-        let closed = |(link, outbox): (&LinkId, &Outbox<FromGate>)| {
-            outbox.is_closed().then_some(*link)
-        };
+        let closed =
+            |(link, outbox): (&LinkId, &Outbox<FromGate>)| outbox.is_closed().then_some(*link);
         let closed: Vec<LinkId> = self.outboxes.iter().filter_map(closed).collect();
         closed.into_iter().for_each(|link| self.take(GateInput::Lost(link)));
     }

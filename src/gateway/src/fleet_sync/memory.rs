@@ -45,12 +45,7 @@ pub fn join(gate: &GateHandle, controller: &ControllerHandle) -> JoinHandle<()> 
 }
 
 /// Tells both ends when the join ends, however it does.
-struct Parted(
-    GateHandle,
-    forebay_core::sync::LinkId,
-    ControllerHandle,
-    forebay_core::sync::LinkId,
-);
+struct Parted(GateHandle, forebay_core::sync::LinkId, ControllerHandle, forebay_core::sync::LinkId);
 
 impl Drop for Parted {
     fn drop(&mut self) {

@@ -118,8 +118,16 @@ fn plan(clock: Clock, replicas: usize) -> Plan {
 }
 
 async fn until(gate: &GateHandle, what: impl FnMut(&GateState) -> bool) -> GateState {
+    within(PATIENCE, gate, what).await
+}
+
+async fn within(
+    patience: Duration,
+    gate: &GateHandle,
+    what: impl FnMut(&GateState) -> bool,
+) -> GateState {
     let mut state = gate.state();
-    let found = timeout(PATIENCE, state.wait_for(what)).await;
+    let found = timeout(patience, state.wait_for(what)).await;
     found.expect("it comes").unwrap().clone()
 }
 
@@ -218,7 +226,8 @@ async fn in_memory_a_leader_that_is_lost_for_a_minute_is_not_promised_from() {
     until(&gate, |state| state.guided.coming.len() == 2).await;
     joined.abort();
     let lost_at = clock.now();
-    let alone = until(&gate, |state| matches!(state.standing, Standing::Alone { .. })).await;
+    let is_alone = |state: &GateState| matches!(state.standing, Standing::Alone { .. });
+    let alone = within(Duration::from_secs(120), &gate, is_alone).await;
     assert!(clock.now().since(lost_at) >= Span::from_secs(58), "{}", clock.now());
     assert!(alone.guided.coming.is_empty() && alone.guided.drain.is_empty());
     assert_eq!(alone.guided.admission.len(), 1, "how to admit stays as it was");

@@ -4,7 +4,12 @@ mod from_gate;
 mod to_gate;
 
 /// Generated from `proto/forebay/fleet/v1/fleet.proto`.
-#[expect(missing_docs, reason = "generated; the protocol file says what each field is")]
+#[expect(
+    missing_docs,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated; the protocol file says what each field is"
+)]
 pub mod v1 {
     tonic::include_proto!("forebay.fleet.v1");
 }

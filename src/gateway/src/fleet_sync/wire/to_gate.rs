@@ -10,9 +10,7 @@ use super::{WireError, gate, gate_out, mark, mark_out, v1};
 impl From<ToGate> for v1::ToGate {
     fn from(message: ToGate) -> Self {
         let what = match message {
-            ToGate::Directive(directive) => {
-                v1::to_gate::What::Directive(directive_out(directive))
-            }
+            ToGate::Directive(directive) => v1::to_gate::What::Directive(directive_out(directive)),
             ToGate::SecondGate(second) => v1::to_gate::What::SecondGate(v1::SecondGate {
                 fleet: second.fleet,
                 active: Some(gate_out(second.active)),
@@ -43,10 +41,9 @@ fn directive_out(directive: Directive) -> v1::Directive {
         variant: replica.variant,
         ready_in_ns: replica.ready_in.0,
     });
-    let admission = admission.into_iter().map(|tier| v1::TierAdmission {
-        tier: tier.tier,
-        deferred_per_s: tier.deferred_per_s,
-    });
+    let admission = admission
+        .into_iter()
+        .map(|tier| v1::TierAdmission { tier: tier.tier, deferred_per_s: tier.deferred_per_s });
     let physics = physics.into_iter().map(|physics| v1::VariantPhysics {
         variant: physics.variant,
         fixed: physics.fixed,
