@@ -3,7 +3,7 @@
 use std::error::Error;
 
 /// Protocols, relative to `proto/`.
-const PROTOS: [&str; 1] = ["grpc/health/v1/health.proto"];
+const PROTOS: [&str; 2] = ["forebay/fleet/v1/fleet.proto", "grpc/health/v1/health.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");

@@ -20,5 +20,6 @@ pub mod observe;
 pub mod pick;
 pub mod plan;
 pub mod scenario;
+pub mod sync;
 pub mod time;
 pub mod units;

@@ -41,6 +41,8 @@ pub(crate) enum Command {
     /// Over a grid of workloads, objectives and engines: the largest rate at which enough requests
     /// attain, as the planner sizes and as the twin finds it.
     Capacity(CapacityArguments),
+    /// Turn history into an engine profile: step-time physics fitted to scrapes.
+    Fit(FitArguments),
     /// Generate the engine profiles from published kernel measurements.
     Profiles(ProfilesArguments),
     /// Serve as a test engine: simulated physics behind the HTTP interface of vLLM.
@@ -270,6 +272,35 @@ pub(crate) enum CapacityGrid {
     Small,
     /// Hundreds of points, long runs.
     Full,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct FitArguments {
+    /// Windows of scrapes (CSV, columns in docs/fit.md).
+    #[arg(long, value_name = "FILE", conflicts_with = "prometheus")]
+    pub(crate) samples: Option<PathBuf>,
+
+    /// A Prometheus that scraped the engines, with range and selectors as for `--trace`:
+    /// `http://host:9090?start=-24h&step=1m&model=NAME`.
+    #[arg(long, value_name = "URL", required_unless_present = "samples")]
+    pub(crate) prometheus: Option<String>,
+
+    /// The profile to start from: a built-in name, or a file that holds one. What the history does
+    /// not tell stays as it says.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) profile: Option<String>,
+
+    /// The engines of `--prometheus` prefill only.
+    #[arg(long)]
+    pub(crate) prefill: bool,
+
+    /// Write the profile to a file instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Write the report as JSON to a file, or to stdout with `-`.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -8,6 +8,7 @@ mod cli;
 mod engine;
 mod explain;
 mod fidelity;
+mod fit;
 mod forecast;
 mod inputs;
 mod load;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         cli::Command::Forecast(arguments) => forecast::run(&arguments),
         cli::Command::Capacity(arguments) => capacity::run(&arguments),
         cli::Command::Run(arguments) => run::run(&arguments),
+        cli::Command::Fit(arguments) => fit::run(&arguments),
         cli::Command::Profiles(arguments) => profiles::run(&arguments),
         cli::Command::Engine(arguments) => engine::run(&arguments),
         cli::Command::Load(arguments) => load::run(&arguments),

@@ -6,6 +6,7 @@
 pub mod body;
 pub mod desk;
 pub mod ext_proc;
+pub mod fleet_sync;
 pub mod front;
 pub mod grpc;
 pub mod health;

@@ -4,7 +4,9 @@
 
 pub mod capacity;
 pub mod experiment;
+pub mod fault_runs;
 pub mod fidelity;
+pub mod fit;
 pub mod forecast;
 pub mod gates;
 pub mod oracle;

@@ -72,6 +72,9 @@ pub(crate) fn capacities(criterion: &mut Criterion) {
             capacity::sustainable(black_box(&profile), Role::Both, &workload, &slo(2), 10)
         });
     });
+    group.bench_function("what one tier needs, closed form", |bencher| {
+        bencher.iter(|| capacity::needed(black_box(&profile), Role::Both, &asks[..1], 0.0));
+    });
     group.bench_function("what three tiers need, closed form", |bencher| {
         bencher.iter(|| capacity::needed(black_box(&profile), Role::Both, &asks, 0.0));
     });
@@ -81,6 +84,9 @@ pub(crate) fn capacities(criterion: &mut Criterion) {
     while sizer.refresh(1) > 0 {}
     group.bench_function("what three tiers need, from replays", |bencher| {
         bencher.iter(|| sizer.size(variant, black_box(&profile), Role::Both, &asks, 0.0));
+    });
+    group.bench_function("what one tier needs, from replays", |bencher| {
+        bencher.iter(|| sizer.size(variant, black_box(&profile), Role::Both, &asks[..1], 0.0));
     });
     group.bench_function("what ten replicas hold, from replays", |bencher| {
         bencher.iter(|| sizer.held(black_box(variant), 2, 10));

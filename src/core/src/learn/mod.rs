@@ -16,6 +16,13 @@ mod snapshot;
 pub mod start_up;
 pub mod steps;
 
+#[cfg(test)]
+mod learner_tests;
+#[cfg(test)]
+mod physics_tests;
+#[cfg(test)]
+pub(crate) mod testing;
+
 pub use learner::{LearnedVariant, Learner, Revision};
 pub use snapshot::{Snapshot, SnapshotError};
 

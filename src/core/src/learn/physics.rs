@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Estimate;
 use super::predict::{PARAMETERS, scaled_profile};
 use super::rls::{Rls, Settings, Update};
-use super::steps::{LeftOut, StepWindow};
+use super::steps::{Context, LeftOut, StepWindow};
 use crate::engine::profile::EngineProfile;
 
 /// Standard deviation of each multiplier's logarithm before any data: profiles that were carried
@@ -18,22 +18,27 @@ use crate::engine::profile::EngineProfile;
 pub const PRIOR_DEVIATION: [f64; PARAMETERS] = [0.35, 0.35, 0.5];
 /// A multiplier's logarithm never leaves this: four times off is another engine, not this one.
 pub const PARAMETER_MAX: f64 = std::f64::consts::LN_2 * 2.0;
-/// Noise of a window's mean however many gaps it has: what the mix of steps leaves out.
-const NOISE: f64 = 0.025;
+/// Noise of a window's mean however many gaps it has. What the mix of steps leaves out scatters by
+/// half of this, but is alike in neighbouring windows, so that a window counts for less than one.
+const NOISE: f64 = 0.05;
 /// Noise of one observation relative to the mean; those of one step are not independent.
 const NOISE_OF_ONE: f64 = 1.0;
 /// A window's weight after as many others in its direction as it takes to forget it: 500 windows,
 /// two hours of one replica.
 const FORGETTING: f64 = 0.998;
 const INNOVATION_DEVIATIONS_MAX: f64 = 3.0;
-/// A parameter must be able to move a window by this much of its noise to be touched by it.
-const EXCITATION_MIN: f64 = 1.0;
+/// A parameter that moves by its prior's deviation must move a window by this much of its noise to
+/// be touched by it.
+const EXCITATION_MIN: f64 = 0.5;
 /// Weight of the newest window in the score: about fifty windows count.
 const SCORE_WEIGHT: f64 = 0.02;
 /// Fewest windows that are scored before learning may come into force.
 pub const SCORED_MIN: u64 = 20;
 /// Learning in force is dropped when its score is this much worse than the prior's.
 const WORSE_MAX: f64 = 1.1;
+
+/// Standard deviation over mean absolute error of a normal error.
+const DEVIATION_OF_MEAN_ERROR: f64 = 1.253;
 
 const SETTINGS: Settings<PARAMETERS> = Settings {
     prior: [0.0; PARAMETERS],
@@ -72,6 +77,7 @@ pub struct PhysicsLearner {
     score: Score,
     in_force: bool,
     clipped: u64,
+    context: Context,
 }
 
 impl Default for PhysicsLearner {
@@ -82,6 +88,7 @@ impl Default for PhysicsLearner {
             score: Score::default(),
             in_force: false,
             clipped: 0,
+            context: Context::default(),
         }
     }
 }
@@ -92,6 +99,7 @@ impl PhysicsLearner {
     /// # Errors
     /// [`LeftOut`]: the window moves no parameter.
     pub fn observe(&mut self, profile: &EngineProfile, window: &StepWindow) -> Result<(), LeftOut> {
+        let window = self.context.smooth(window);
         let mix = window.mix(&profile.limits);
         let parameters = self.parameters_learned();
         let (seconds, slopes) = mix.sensitivities(&profile.step_time, &parameters);
@@ -184,20 +192,23 @@ impl PhysicsLearner {
         scaled_profile(profile, &self.parameters())
     }
 
-    /// Predicted mean time of a window, s, with its uncertainty (that of learning, or of the prior
-    /// while the prior is in force).
+    /// Predicted mean time of a window, s, with its uncertainty: that of learning; while the prior
+    /// is in force that of the prior, or its score once it has one.
     #[must_use]
     pub fn predict(&self, profile: &EngineProfile, window: &StepWindow) -> Estimate {
         let mix = window.mix(&profile.limits);
         let (seconds, slopes) = mix.sensitivities(&profile.step_time, &self.parameters());
         let deviation = if !self.in_force {
-            Rls::new(&SETTINGS).prediction_deviation(&slopes)
+            let believed = Rls::new(&SETTINGS).prediction_deviation(&slopes);
+            // A profile that was scored is as good as its score.
+            let scored = DEVIATION_OF_MEAN_ERROR * self.score.prior;
+            if self.score.windows >= SCORED_MIN { believed.min(scored) } else { believed }
         } else if self.has_steps() {
             self.multipliers.prediction_deviation(&slopes)
         } else {
             self.common.prediction_deviation(&[slopes.iter().sum()])
         };
-        let samples = if self.in_force { self.score.windows as f64 } else { 0.0 };
+        let samples = self.score.windows as f64;
         Estimate { value: seconds, deviation: seconds * deviation, samples }
     }
 

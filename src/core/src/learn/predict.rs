@@ -15,8 +15,6 @@ const DIFFERENCE: f64 = 1e-3;
 /// Steps of one kind in a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Part {
-    /// How many of them the observed time is.
-    pub weight: f64,
     /// Tokens in one.
     pub tokens: f64,
     /// KV tokens that one reads.
@@ -29,27 +27,61 @@ pub struct Part {
 
 /// The steps that make up an observed time.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Mix {
-    parts: [Option<Part>; 2],
+pub enum Mix {
+    /// So many steps, all alike.
+    Steps(f64, Part),
+    /// One step, of which a share computes somebody's prompt too.
+    Shared {
+        /// A step without prompt tokens.
+        decode: Part,
+        /// A step with them.
+        mixed: Part,
+        /// Mixed steps over all steps.
+        mixed_per_step: f64,
+        /// Mixed steps per second.
+        mixed_per_s: f64,
+    },
 }
 
 impl Mix {
-    /// Steps all alike.
-    #[must_use]
-    pub const fn one(part: Part) -> Self {
-        Self { parts: [Some(part), None] }
-    }
-
-    /// Steps of two kinds.
-    #[must_use]
-    pub const fn two(one: Part, other: Part) -> Self {
-        Self { parts: [Some(one), Some(other)] }
-    }
-
     /// The time that step-time coefficients give it, s.
+    ///
+    /// Sequences meet a mixed step in proportion to their time, not to their number of steps: an
+    /// engine that idles in between is empty for many prompts. Over time the share is
+    /// `mixed_per_s` times the very mean that is asked for, so it is solved for: taking the
+    /// observed mean instead would put the observation's noise into its own regressors. An engine
+    /// that never idles has no more mixed steps than it has.
     #[must_use]
     pub fn seconds(&self, step: &StepTime) -> f64 {
-        self.parts.iter().flatten().map(|part| part.weight * part_seconds(step, part)).sum()
+        match self {
+            Self::Steps(count, part) => count * part_seconds(step, part),
+            Self::Shared { decode, mixed, mixed_per_step, mixed_per_s } => {
+                let alone = part_seconds(step, decode);
+                let longer = part_seconds(step, mixed) - alone;
+                let by_steps = alone + mixed_per_step.min(1.0) * longer;
+                let left = 1.0 - mixed_per_s * longer;
+                let over_time = if left > 0.0 { alone / left } else { f64::INFINITY };
+                by_steps.min(over_time)
+            }
+        }
+    }
+
+    /// Steps, tokens, KV tokens and pairs that an observed time is made of: what a linear step
+    /// time is a sum of.
+    #[must_use]
+    pub fn totals(&self, observed_s: f64) -> [f64; 4] {
+        let of = |part: &Part| {
+            let tokens = if part.padded { padded(part.tokens) } else { part.tokens };
+            [1.0, tokens, part.kv_tokens, part.pairs]
+        };
+        match self {
+            Self::Steps(count, part) => of(part).map(|total| count * total),
+            Self::Shared { decode, mixed, mixed_per_step, mixed_per_s } => {
+                let share = mixed_per_step.min(mixed_per_s * observed_s).min(1.0);
+                let (decode, mixed) = (of(decode), of(mixed));
+                std::array::from_fn(|index| (1.0 - share) * decode[index] + share * mixed[index])
+            }
+        }
     }
 
     /// The time under multipliers, s, and how its logarithm moves with that of each multiplier.

@@ -82,13 +82,13 @@ struct Seen {
     output: bool,
 }
 
-struct Server<'a> {
+pub(super) struct Server<'a> {
     client: Client,
     request: &'a HistoryRequest,
 }
 
 impl<'a> Server<'a> {
-    fn new(request: &'a HistoryRequest) -> Result<Self, HistoryError> {
+    pub(super) fn new(request: &'a HistoryRequest) -> Result<Self, HistoryError> {
         let wrong = |what: String, hint: &str| HistoryError::Address {
             url: request.server.clone(),
             what,
@@ -126,7 +126,7 @@ impl<'a> Server<'a> {
         Ok(Self { client, request })
     }
 
-    fn selector(&self, series: &str) -> String {
+    pub(super) fn selector(&self, series: &str) -> String {
         format!("{series}{{{}}}", self.request.matchers)
     }
 
@@ -203,7 +203,7 @@ impl<'a> Server<'a> {
         Ok(())
     }
 
-    fn points(&self, series: &RangeVector) -> Vec<Point> {
+    pub(super) fn points(&self, series: &RangeVector) -> Vec<Point> {
         let (start, step) = (self.request.start_unix_s as f64, self.request.step.as_seconds());
         series
             .samples()
@@ -216,7 +216,7 @@ impl<'a> Server<'a> {
             .collect()
     }
 
-    async fn steps(
+    pub(super) async fn steps(
         &self,
         query: &str,
         from: u64,

@@ -14,10 +14,12 @@ use forebay_core::engine::profile::{
     EngineProfile, Evidence, EvidenceLevel, KvCache, Limits, StepTime,
 };
 use forebay_core::engine::{Engine, Part, Physics, Work};
+use forebay_core::fleet::Role;
 use forebay_core::ids::RequestId;
-use forebay_core::observe::{History, LengthHistogram};
+use forebay_core::learn::steps::StepWindow;
+use forebay_core::observe::{Aged, History, LengthHistogram};
 
-use super::fetch_blocking;
+use super::{fetch_blocking, fetch_pages_blocking};
 use crate::page::vllm_page;
 
 const MODEL: &str = "test-model";
@@ -45,9 +47,9 @@ fn sent() -> Vec<(f64, u32, u32)> {
         .collect()
 }
 
-fn engine() -> Engine {
+fn engine_profile() -> EngineProfile {
     let limits = Limits { max_num_batched_tokens: 8_192, max_num_seqs: 256 };
-    let profile = EngineProfile {
+    EngineProfile {
         name: "test".into(),
         model: MODEL.into(),
         quantization: "fp8".into(),
@@ -66,7 +68,7 @@ fn engine() -> Engine {
             calibration: 1.0,
         },
         kv: KvCache { capacity_tokens: 500_000, block_tokens: 16, bytes_per_token: 1 },
-        limits: limits.clone(),
+        limits,
         request_overhead_ms: 0.0,
         evidence: Evidence {
             level: EvidenceLevel::Estimated,
@@ -74,8 +76,12 @@ fn engine() -> Engine {
             step_time_mape_percent: None,
             note: None,
         },
-    };
-    Engine::new(Physics::new(&profile, &limits))
+    }
+}
+
+fn engine() -> Engine {
+    let profile = engine_profile();
+    Engine::new(Physics::new(&profile, &profile.limits))
 }
 
 /// The run in real time: brought up to date whenever its page is asked for.
@@ -330,6 +336,31 @@ fn traffic_is_rebuilt_from_a_prometheus_that_scraped_it() {
             history.notes
         );
     }
+    // The engine's own pages, as learning reads them.
+    let engines = fetch_pages_blocking(&url(&format!("&model={MODEL}")), unix_now()).unwrap();
+    let [engine] = &engines[..] else { panic!("{} engines", engines.len()) };
+    assert!(engine.endpoint.starts_with("engines/127.0.0.1:"), "{}", engine.endpoint);
+    let (first, last) = (engine.pages.first().unwrap(), engine.pages.last().unwrap());
+    assert!(engine.pages.len() >= 20 && last.at > first.at);
+    let all =
+        |of: fn(&(f64, u32, u32)) -> u32| sent.iter().map(|it| f64::from(of(it))).sum::<f64>();
+    near(last.value.generation_tokens_total, all(|request| request.2), 1e-9, "output tokens");
+    near(last.value.prompt_tokens_total, all(|request| request.1), 1e-9, "prompt tokens");
+    near(last.value.requests_finished_total, total, 1e-9, "finished");
+    near(last.value.ttft.count(), total, 1e-9, "first tokens");
+    near(last.value.generation_lengths.count(), total, 1e-9, "output lengths");
+    near(last.value.kv_capacity_tokens, 500_000.0, 1e-9, "KV capacity");
+    let truth = engine_profile();
+    let window = StepWindow::between(
+        Aged { at: first.at, value: &first.value },
+        Aged { at: last.at, value: &last.value },
+        &truth.limits,
+        Role::Both,
+    )
+    .unwrap();
+    assert!(window.steps.is_some_and(|steps| steps > 500.0), "{window:?}");
+    let predicted = window.mix(&truth.limits).seconds(&truth.step_time);
+    near(predicted, window.seconds, 0.2, "step time from its pages");
     // Both are there: the router, which sees arrivals themselves, is preferred.
     let both = fetch_blocking(&url(""), unix_now()).unwrap();
     assert!(both.notes[0].contains("llm_d_epp_request_total"), "{:?}", both.notes);

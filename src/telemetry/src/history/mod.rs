@@ -5,11 +5,13 @@
 
 mod dialect;
 mod fetch;
+mod pages;
 mod rebuild;
 mod request;
 
 use forebay_core::observe::History;
 
+pub use pages::{EnginePages, fetch_pages, fetch_pages_blocking};
 pub use request::{HistoryRequest, STEPS_MAX};
 
 /// Start of a path that names a Prometheus.
@@ -71,6 +73,13 @@ pub async fn fetch(path: &str, now_unix_s: f64) -> Result<History, HistoryError>
 /// # Errors
 /// As [`fetch`].
 pub fn fetch_blocking(path: &str, now_unix_s: f64) -> Result<History, HistoryError> {
+    blocking(path, fetch(path, now_unix_s))
+}
+
+fn blocking<T>(
+    path: &str,
+    work: impl Future<Output = Result<T, HistoryError>>,
+) -> Result<T, HistoryError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
             HistoryError::Server {
@@ -79,7 +88,7 @@ pub fn fetch_blocking(path: &str, now_unix_s: f64) -> Result<History, HistoryErr
                 reason: error.to_string(),
             }
         })?;
-    runtime.block_on(fetch(path, now_unix_s))
+    runtime.block_on(work)
 }
 
 #[cfg(test)]

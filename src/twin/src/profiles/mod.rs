@@ -16,7 +16,7 @@ use forebay_core::engine::profile::{
 use crate::fidelity;
 use crate::table::{Row, Table, TableError};
 pub use models::{MODELS, Model};
-pub use yaml::{built_in, parse, render, trained_sweeps};
+pub use yaml::{built_in, parse, render, render_fitted, trained_sweeps};
 
 /// Step-time fits with engine defaults, in the folder of tables.
 pub const FITS_FILE: &str = "recommended_vllm_profiles.csv";

@@ -15,6 +15,10 @@ const HEADER: &str = "\
 # modelled step time, 1 where nobody measured it. What each figure rests on is in its `evidence`.
 ";
 
+const FITTED_HEADER: &str = "\
+# Fitted by `forebay fit`. What it rests on is in its `evidence`.
+";
+
 /// The manifests that ship with the source, by file.
 const BUILT_IN: [(&str, &str); 5] = [
     ("gpt-oss-120b.yaml", include_str!("../../../../policies/profiles/gpt-oss-120b.yaml")),
@@ -63,7 +67,19 @@ pub(super) fn render_trained(trained: &BTreeSet<u64>) -> String {
 /// # Errors
 /// [`ProfilesError::Yaml`], when a figure has no YAML.
 pub fn render(profiles: &[EngineProfile]) -> Result<String, ProfilesError> {
-    let mut text = HEADER.to_owned();
+    manifests(HEADER, profiles)
+}
+
+/// One manifest of a profile that was fitted, which people may go on editing.
+///
+/// # Errors
+/// [`ProfilesError::Yaml`], when a figure has no YAML.
+pub fn render_fitted(profile: &EngineProfile) -> Result<String, ProfilesError> {
+    manifests(FITTED_HEADER, std::slice::from_ref(profile))
+}
+
+fn manifests(header: &str, profiles: &[EngineProfile]) -> Result<String, ProfilesError> {
+    let mut text = header.to_owned();
     for profile in profiles {
         let object = Object::new(&profile.name, profile.clone());
         let manifest = serde_saphyr::to_string(&object)

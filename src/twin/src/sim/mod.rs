@@ -19,6 +19,8 @@ mod timeline;
 mod traffic;
 
 #[cfg(test)]
+mod learn_tests;
+#[cfg(test)]
 mod scale_in_tests;
 #[cfg(test)]
 mod scrape_tests;

@@ -16,7 +16,7 @@ use crate::fleet::{Role, Slo, World};
 use crate::ids::{FleetId, TierId, VariantId};
 use crate::observe::{Aged, RouterSample};
 use crate::plan::FleetView;
-use crate::plan::evidence::{Attainment, FleetEvidence, Missing};
+use crate::plan::evidence::{Attainment, FleetEvidence, Missing, PredictionError};
 use crate::time::{Span, Time};
 
 /// How long demand is only read before it is forecast from: rates want a full window, lengths some
@@ -239,10 +239,11 @@ impl FleetState {
         &self,
         missing: Option<Missing>,
         sight: Option<&Sight>,
+        prediction_error: Option<PredictionError>,
     ) -> FleetEvidence {
         let attainment = (0..self.budgets.len()).map(|tier| self.attainment(tier)).collect();
         let missing = missing.or_else(|| sight.is_none().then_some(Missing::Demand));
-        FleetEvidence { missing, attainment, prediction_error: None }
+        FleetEvidence { missing, attainment, prediction_error }
     }
 
     /// How a tier fared over the last few minutes; `None` = nothing was judged.

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 pub use settings::Settings;
 pub use snapshot::{BYTES_PER_FLEET_MAX, SnapshotError};
 
-use super::evidence::{DataWatch, Evidence, FleetEvidence};
+use super::evidence::{DataWatch, Evidence, FleetEvidence, PredictionError};
 use super::guard::{Guard, GuardSettings, PoolNeed, Wanted};
 use super::rails::{self, RailSettings, Rails};
 use super::roll::VariantModel;
@@ -155,7 +155,8 @@ impl Forebay {
             .zip(&assessed)
             .enumerate()
             .map(|(index, (missing, assessed))| {
-                self.fleets[index].evidence(missing, assessed.sight.as_ref())
+                let error = self.prediction_error(world, FleetId(index as u16));
+                self.fleets[index].evidence(missing, assessed.sight.as_ref(), error)
             })
             .collect();
         let evidence = Evidence { fleets: &fleets, leads: &leads, foresight: None };
@@ -293,13 +294,28 @@ impl Forebay {
         id: VariantId,
         settings: &Settings,
     ) -> &'a EngineProfile {
-        let physics = learner.variant(id).physics();
-        let learned = settings.learn && physics.in_force();
-        if learned && physics.score().prior > PROFILE_TRUSTED {
+        if Self::believes_learned(learner, id, settings) {
             learner.profile(id)
         } else {
             &world.variants[id.index()].profile
         }
+    }
+
+    fn believes_learned(learner: &Learner, id: VariantId, settings: &Settings) -> bool {
+        let physics = learner.variant(id).physics();
+        settings.learn && physics.in_force() && physics.score().prior > PROFILE_TRUSTED
+    }
+
+    /// How far the step times that a fleet is sized with were off lately: of the variant that was
+    /// judged by the most windows.
+    fn prediction_error(&self, world: &World, fleet: FleetId) -> Option<PredictionError> {
+        let ids = world.variants_of(fleet).map(|(id, _)| id);
+        let most = ids.max_by_key(|id| self.learner.variant(*id).physics().score().windows)?;
+        let score = self.learner.variant(most).physics().score();
+        let learned = Self::believes_learned(&self.learner, most, &self.settings);
+        let logarithm = if learned { score.learned } else { score.prior };
+        let samples = u32::try_from(score.windows).unwrap_or(u32::MAX);
+        (samples > 0).then(|| PredictionError { relative: logarithm.exp_m1(), samples })
     }
 
     /// From asked for to ready with a new node: nine in ten are faster.

@@ -224,3 +224,47 @@ fn nothing_goes_that_the_twin_speaks_against() {
     }
     assert!(last < held, "{last} of {held}");
 }
+
+/// Engines that take two and a half times as long as their profile says: without learning all
+/// sizing is wrong, and nothing is done on the strength of it.
+#[test]
+fn predictions_that_are_far_off_only_advise() {
+    use crate::ids::{EndpointId, VariantId};
+    use crate::learn::testing::{BUSY, Engine, State, profile};
+    use crate::observe::{RouterSample, RouterTierSample};
+    let run = |learn: bool| {
+        let mut bench = Bench::new(world(&[("l40s", Role::Both)]));
+        bench.world.variants[0].profile = profile();
+        let mut planner = Forebay::new(&bench.world, Settings { learn, ..Settings::default() });
+        let mut engine = Engine::warm();
+        let slow = State { slower: 2.5, ..BUSY };
+        let (mut degraded, mut scales_late) = (0, 0);
+        for tick in 0..120_u32 {
+            let second = f64::from(tick) * 15.0;
+            let at = Time::from_seconds(second);
+            engine.run(&profile(), &slow);
+            bench.store.record_engine(EndpointId(0), VariantId(0), at, engine.page.clone());
+            // The demand doubles late.
+            let requests = 30.0 * (second + (second - 1_200.0).max(0.0));
+            let tier = RouterTierSample {
+                requests_total: requests,
+                prompt_tokens_total: requests * 1_000.0,
+                ..RouterTierSample::default()
+            };
+            let page = RouterSample { tiers: vec![tier], saturation: f64::NAN };
+            bench.store.record_router(FleetId(0), at, page);
+            let (scales, decisions) = decide(&bench, &mut planner, second);
+            let named = |verdict: &explain::VerdictRecord| verdict.name == "degraded";
+            degraded += u32::from(decisions[0].verdicts.iter().any(named));
+            scales_late += if tick > 60 { scales.len() } else { 0 };
+            for (variant, replicas) in scales {
+                bench.targets[usize::from(variant)].replicas_desired = replicas;
+            }
+        }
+        (degraded, scales_late)
+    };
+    let (degraded, scales_late) = run(false);
+    assert!(degraded > 60 && scales_late == 0, "{degraded} {scales_late}");
+    let (degraded, scales_late) = run(true);
+    assert!(degraded < 30 && scales_late > 0, "{degraded} {scales_late}");
+}

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Budget;
 use super::answer::dollars;
 use super::instance::Instance;
 use super::model::{ENOUGH, Model};
@@ -14,6 +15,11 @@ use super::solution::Alternative;
 
 /// Partial mixes that the alternatives of one fleet may take.
 const NODES_MAX: u64 = 200_000;
+/// One part in so many of the whole budget that they may take: they explain, they do not decide.
+const BUDGET_SHARE: u64 = 10;
+/// Rounds of prices on the rows before a search: each takes microseconds and cuts off thousands of
+/// mixes.
+const PRICE_ROUNDS: usize = 4;
 /// Sets of variants that are looked into for each alternative asked for.
 const SPLITS_PER_ALTERNATIVE: usize = 4;
 
@@ -35,14 +41,15 @@ pub(super) fn alternatives(
     covered: &[i64],
     fleet: usize,
     search: &mut Search,
-    asked: usize,
+    budget: Budget,
 ) -> Vec<Alternative> {
+    let asked = budget.alternatives;
     let part = whole_fleet(model, counts, covered, fleet);
     let first = model.first_offer[fleet];
     let names = &instance.fleets[fleet].variants;
     let chosen: Vec<i64> = (0..names.len()).map(|v| i64::from(counts[first + v])).collect();
     let nodes = search.nodes;
-    search.nodes_max = nodes + NODES_MAX;
+    search.nodes_max = nodes + NODES_MAX.min(budget.nodes / BUDGET_SHARE).max(1);
     let mut found = Vec::new();
     let mut open = Vec::new();
     let root = Branch { used: vec![None; names.len()], counts: chosen, value: i64::MIN };
@@ -121,9 +128,14 @@ fn best(part: &Part, used: &[Option<bool>], search: &mut Search) -> Option<(Vec<
         }
         offer.kept = offer.kept.max(offer.lo);
     }
+    let mut worths = Vec::new();
+    for _ in 0..PRICE_ROUNDS {
+        // Nothing lies below this: only the prices improve.
+        search.run(&forced, &[], &mut worths, f64::NEG_INFINITY, &mut |_| f64::NEG_INFINITY);
+    }
     let mut found = None;
     let mut cutoff = f64::INFINITY;
-    search.run(&forced, &[], &mut Vec::new(), f64::INFINITY, &mut |mix| {
+    search.run(&forced, &[], &mut worths, f64::INFINITY, &mut |mix| {
         if !idle(part, mix.counts) {
             found = Some((mix.counts.to_vec(), mix.value));
             cutoff = mix.reduced;

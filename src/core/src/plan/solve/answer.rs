@@ -55,13 +55,7 @@ pub(super) fn answer(
     if budget.alternatives > 0 {
         for (index, fleet) in fleets.iter_mut().enumerate() {
             fleet.alternatives = alternatives::alternatives(
-                instance,
-                model,
-                counts,
-                &covered,
-                index,
-                search,
-                budget.alternatives,
+                instance, model, counts, &covered, index, search, budget,
             );
         }
     }
