@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admission;
 pub mod body;
 pub mod desk;
 pub mod ext_proc;

@@ -1,10 +1,12 @@
 //! The faces, from binding their addresses to the last answer.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
+use forebay_gateway::admission::{self, Access, Admission};
 use forebay_gateway::front::Fronts;
 use forebay_gateway::proxy::Proxy;
 use tokio::net::TcpListener;
@@ -20,6 +22,9 @@ use super::{Background, announce, picker};
 
 /// How often it is looked whether everything has ended, once it was told to stop.
 const IDLE_LOOK: Duration = Duration::from_millis(50);
+
+/// How often the token file is looked at.
+const TOKENS_LOOK: Duration = Duration::from_secs(2);
 
 /// Serves all faces until SIGTERM or SIGINT, then until nothing is held or in flight or the
 /// grace is over.
@@ -109,7 +114,47 @@ async fn bind(
         let (proxy, stopped) = (Proxy::new(fronts.clone()), stopped(stop));
         faces.push(tokio::spawn(async move { proxy.serve(listener, stopped).await }));
     }
+    if let Some(address) = arguments.admit {
+        let tokens = arguments.admit_tokens.as_deref().map(read_tokens).transpose()?;
+        let access = Access::new(address, tokens.as_deref(), false)
+            .with_context(|| format!("--admit {address}"))?;
+        let listener = listen("request admission webhook", address).await?;
+        let face = Admission::new(fronts.clone(), access);
+        if let Some(path) = arguments.admit_tokens.clone() {
+            tokio::spawn(follow_tokens(face.clone(), path, stopped(stop)));
+        }
+        faces.push(tokio::spawn(admission::serve(face, listener, stopped(stop))));
+    }
     Ok(faces)
+}
+
+fn read_tokens(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path)
+        .with_context(|| format!("--admit-tokens: cannot read {}", path.display()))
+}
+
+/// Takes over the token file when its content changes; one that lets nobody in changes nothing.
+async fn follow_tokens(face: Admission, path: PathBuf, stopped: impl Future<Output = ()>) {
+    let mut before = read_tokens(&path).ok();
+    let follow = async {
+        loop {
+            sleep(TOKENS_LOOK).await;
+            let now = read_tokens(&path).ok();
+            if now == before {
+                continue;
+            }
+            match now.as_deref().map(|text| face.access().reload(text)) {
+                Some(Ok(())) => info!("the tokens of the webhook were read again"),
+                Some(Err(error)) => warn!(%error, "the tokens from before stay"),
+                None => warn!("{} cannot be read; the tokens from before stay", path.display()),
+            }
+            before = now;
+        }
+    };
+    tokio::select! {
+        () = follow => {}
+        () = stopped => {}
+    }
 }
 
 /// Resolves when it is time to stop.

@@ -1,6 +1,7 @@
 //! What every face does with a request: who asks, in which tier, within which limits; then the
 //! gate; then what it cost. Faces differ in how they take a request in and how they say no.
 
+mod check;
 mod denied;
 mod fronts;
 mod generation;
@@ -11,6 +12,7 @@ mod terms;
 #[cfg(test)]
 mod tests;
 
+pub use check::Checked;
 pub use denied::{Denied, HEADER_DROPPED_REASON, HEADER_REQUEST_ID, HEADER_TICKET, Reply};
 pub use fronts::Fronts;
 pub use generation::FleetTerms;
@@ -119,7 +121,14 @@ impl Front {
 
         let enforced = terms.admit.enforcement.enforced(identity.tier, draw);
         let guess = u64::from(prompt_tokens) + u64::from(terms.output_guess(output_tokens_max));
-        let charge = match self.limits().admit(now, identity.tenant, guess) {
+        let ticket = header(headers::TICKET).and_then(|ticket| ticket.parse::<TicketId>().ok());
+        let ticket = ticket.filter(|ticket| self.tickets().get(*ticket, identity.flow).is_some());
+        let charged = if ticket.is_some() || request.told.place.is_some() {
+            self.limits().readmit(now, identity.tenant, guess)
+        } else {
+            self.limits().admit(now, identity.tenant, guess)
+        };
+        let charge = match charged {
             Ok(charge) => charge,
             Err(limited) => {
                 self.meters().limited(&identity, enforced);
@@ -131,9 +140,8 @@ impl Front {
         };
         self.meters().arrived(&identity, prompt_tokens);
 
-        let place = header(headers::TICKET)
-            .and_then(|ticket| ticket.parse().ok())
-            .and_then(|ticket: TicketId| self.tickets().redeem(now, ticket, identity.flow))
+        let place = ticket
+            .and_then(|ticket| self.tickets().redeem(now, ticket, identity.flow))
             .map(|(_, place)| place)
             .or(request.told.place);
         let objective = terms.objective(identity.tier, &request.told, &header, identity.trusted);
@@ -159,6 +167,7 @@ impl Front {
             tier: identity.tier,
             flow: identity.flow,
             prompt_tokens,
+            keeps_place: request.told.keeps_place,
         };
         let rewrite = rewrite.map(str::to_owned);
         let stripped = terms.admit.identifier.stripped(request.facts);

@@ -20,6 +20,8 @@ pub(super) struct Settlement {
     pub(super) tier: TierId,
     pub(super) flow: u64,
     pub(super) prompt_tokens: u32,
+    /// Its caller keeps its place for it: no ticket is given.
+    pub(super) keeps_place: bool,
 }
 
 impl Settlement {
@@ -75,7 +77,7 @@ impl Future for Waiting {
                             | forebay_core::gate::Refusal::Saturated
                     )
                 );
-                let place = refused.place.filter(|_| may_return);
+                let place = refused.place.filter(|_| may_return && !settlement.keeps_place);
                 let ticket =
                     place.and_then(|place| settlement.front.ticket(settlement.flow, place));
                 Err(Denied::Refused { refused, ticket })

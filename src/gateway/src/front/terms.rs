@@ -31,6 +31,8 @@ pub struct Told {
     pub hold_max: Option<Span>,
     /// The place that it had before.
     pub place: Option<Place>,
+    /// Whether the caller keeps the place of a refused request himself: then it gets no ticket.
+    pub keeps_place: bool,
 }
 
 /// What one request is to get.
