@@ -96,7 +96,8 @@ impl World {
                         tiers: Vec::new(),
                         endpoints: Vec::new(),
                     });
-                    for at in links.into_iter().filter_map(|link| self.at(link)) {
+                    let at: Vec<usize> = links.iter().filter_map(|link| self.at(*link)).collect();
+                    for at in at {
                         self.reports += 1;
                         self.controller_hears(at, &report);
                     }
