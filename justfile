@@ -24,6 +24,16 @@ lint:
 bench *ARGS:
     cargo bench --workspace {{ARGS}}
 
+# What the gate costs behind a real Envoy, against a picker that does nothing. Envoy as tests/run
+# installs it, or the one that $ENVOY names.
+bench-gate *ARGS:
+    ENVOY="${ENVOY:-$(echo .cache/tools/envoy/lib/python3*/site-packages/envoy/_bin/envoy)}" \
+        cargo run --release -- bench-gate {{ARGS}}
+
+# Three times what fits, through the proxy: capacity used, what each tier notices and gets.
+bench-overload *ARGS:
+    cargo run --release -- bench-overload {{ARGS}}
+
 # Engine profiles again from the published tables in DIR.
 profiles DIR:
     cargo run --release -- profiles --data {{DIR}} --out policies/profiles

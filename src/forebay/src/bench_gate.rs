@@ -1,7 +1,8 @@
-//! `forebay bench-gate` and the picker that it compares with.
+//! `forebay bench-gate` with the picker that it compares with, and `forebay bench-overload`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -51,6 +52,70 @@ pub(crate) struct BenchArguments {
     json: Option<PathBuf>,
 }
 
+/// Arguments of `forebay bench-overload`.
+#[derive(Args, Debug)]
+pub(crate) struct OverloadArguments {
+    /// Requests a second of the upper and the lower tier, as `80+400`; repeat it for several.
+    #[arg(long, value_name = "HIGH+LOW", default_values = ["80+400", "240+240"])]
+    mix: Vec<String>,
+
+    /// Length of each overload, seconds.
+    #[arg(long, value_name = "S", default_value_t = 30.0)]
+    seconds: f64,
+
+    /// Also twice what fits for 60 s, then half of it for 60 s, with clients that come back when
+    /// told.
+    #[arg(long)]
+    come_back: bool,
+
+    /// Write the report as JSON to a file, or to stdout with `-`.
+    #[arg(long, value_name = "FILE|-")]
+    json: Option<PathBuf>,
+}
+
+pub(crate) fn overload(arguments: &OverloadArguments) -> Result<()> {
+    let mixes = arguments.mix.iter().map(|mix| {
+        let rates = mix
+            .split_once('+')
+            .and_then(|(high, low)| Some((high.parse::<f64>().ok()?, low.parse::<f64>().ok()?)));
+        rates.with_context(|| format!("--mix: `{mix}`; expected requests a second as 80+400"))
+    });
+    let span = Duration::try_from_secs_f64(arguments.seconds)
+        .with_context(|| format!("--seconds: {} is no time", arguments.seconds))?;
+    let mixes = mixes.collect::<Result<_>>()?;
+    let folder = folder()?;
+    let options = bench::overload::Options {
+        forebay: this_binary()?,
+        folder: folder.clone(),
+        span,
+        mixes,
+        come_back: arguments.come_back,
+    };
+    let found = runtime()?.block_on(bench::overload::run(&options))?;
+    remove(&folder)?;
+    if let Some(json) = &arguments.json {
+        output::write_json(json, &found)?;
+    }
+    output::show(&bench::overload::table(&found), arguments.json.as_deref())
+}
+
+/// A folder of this process for configurations and logs; left where it is after an error, which
+/// names the log to read.
+fn folder() -> Result<PathBuf> {
+    let folder = std::env::temp_dir().join(format!("forebay-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
+    Ok(folder)
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    std::fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
+}
+
+fn this_binary() -> Result<PathBuf> {
+    std::env::current_exe().context("this binary does not know where it is")
+}
+
 pub(crate) fn floor(arguments: &FloorArguments) -> Result<()> {
     runtime()?.block_on(async {
         let listener = TcpListener::bind(arguments.listen)
@@ -81,11 +146,9 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
     if scenarios.is_empty() {
         scenarios = SCENARIOS.to_vec();
     }
-    let folder = std::env::temp_dir().join(format!("forebay-bench-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot create {}", folder.display()))?;
+    let folder = folder()?;
     let options = Options {
-        forebay: std::env::current_exe().context("this binary does not know where it is")?,
+        forebay: this_binary()?,
         envoy: arguments.envoy.clone(),
         folder: folder.clone(),
         pickers,
@@ -94,8 +157,7 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
         length: arguments.length,
     };
     let report = runtime()?.block_on(bench::run(&options, |line| eprintln!("{line}")))?;
-    std::fs::remove_dir_all(&folder)
-        .with_context(|| format!("cannot remove {}", folder.display()))?;
+    remove(&folder)?;
     if let Some(json) = &arguments.json {
         output::write_json(json, &report)?;
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::bench_gate::{BenchArguments, FloorArguments};
+use crate::bench_gate::{BenchArguments, FloorArguments, OverloadArguments};
 use crate::engine::EngineArguments;
 use crate::load::LoadArguments;
 use crate::run::RunArguments;
@@ -58,6 +58,9 @@ pub(crate) enum Command {
     /// Measure what the gate costs behind a real Envoy, against a picker that does nothing.
     #[command(hide = true)]
     BenchGate(BenchArguments),
+    /// Overload the gate threefold through its proxy, without telling it what engines hold.
+    #[command(hide = true)]
+    BenchOverload(OverloadArguments),
 }
 
 /// The fleet and its traffic.

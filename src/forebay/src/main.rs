@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         cli::Command::Load(arguments) => load::run(&arguments),
         cli::Command::FloorPicker(arguments) => bench_gate::floor(&arguments),
         cli::Command::BenchGate(arguments) => bench_gate::run(&arguments),
+        cli::Command::BenchOverload(arguments) => bench_gate::overload(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

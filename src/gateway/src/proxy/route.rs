@@ -106,7 +106,7 @@ impl Proxy {
         }
         let body = collector.finish();
         let kind = head.headers.get(http::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        match read_request(head.uri.path(), kind, &body) {
+        match parsed(head.uri.path(), kind, &body).await {
             Ok(parsed) => Ok(Asked { head, body, parsed }),
             Err(error) => Err((error.into(), id)),
         }
@@ -122,6 +122,20 @@ impl Proxy {
         headers::set_json(response.headers_mut());
         response
     }
+}
+
+/// Bodies above this are read on another thread: at a gigabyte a second, a millisecond for all
+/// others.
+const INLINE_BYTES_MAX: usize = 1 << 20;
+
+async fn parsed(path: &str, kind: Option<&str>, body: &Bytes) -> Result<Parsed, BodyError> {
+    if body.len() <= INLINE_BYTES_MAX {
+        return read_request(path, kind, body);
+    }
+    let (path, kind, body) = (path.to_owned(), kind.map(str::to_owned), body.clone());
+    let reading = tokio::task::spawn_blocking(move || read_request(&path, kind.as_deref(), &body));
+    // It ends without a result only if it panicked; that costs this request alone.
+    reading.await.unwrap_or_else(|error| Err(BodyError::NotJson { what: error.to_string() }))
 }
 
 /// Most characters of an unknown path that an error repeats.

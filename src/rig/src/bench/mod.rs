@@ -4,11 +4,13 @@
 //! Excess is what a request takes beyond the engine's time of service, from when it was due to its
 //! last byte. CPU is that of the picker's process alone, all its threads, idle scraping included.
 
+mod engines;
+pub mod overload;
 mod process;
 mod report;
 mod scenario;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,6 +27,8 @@ const START_MAX: Duration = Duration::from_secs(20);
 /// Load before each measurement, so that connections stand: for how long, and requests a second.
 const WARM_UP: Duration = Duration::from_secs(2);
 const WARM_UP_RATE: f64 = 100.0;
+/// Slots of an engine: so many that nobody waits for one.
+const SLOTS: u32 = 1_024;
 /// How long nothing is sent before idling is measured.
 const SETTLE: Duration = Duration::from_secs(3);
 
@@ -116,8 +120,10 @@ async fn measure(
     scenario: &Scenario,
     picker: Picker,
 ) -> Result<Measured, BenchError> {
-    let engines = Engines::start(options, scenario).await?;
-    let picking = start_picker(options, picker, &engines.addresses).await?;
+    let service_ms = (scenario.first_token_ms, scenario.token_ms);
+    let (forebay, folder) = (&options.forebay, &options.folder);
+    let engines = engines::start(forebay, folder, scenario.engines, service_ms, SLOTS).await?;
+    let picking = start_picker(options, picker, &engines.endpoints()).await?;
     if scenario.rate <= 0.0 {
         tokio::time::sleep(SETTLE).await;
         let spent = picking.child.spent()?;
@@ -163,37 +169,6 @@ fn loaded(url: &str, scenario: &Scenario, rate: f64, span: Duration) -> LoadOpti
     }
 }
 
-struct Engines {
-    _child: Child,
-    addresses: Vec<SocketAddr>,
-}
-
-impl Engines {
-    async fn start(options: &Options, scenario: &Scenario) -> Result<Self, BenchError> {
-        let arguments = [
-            "engine",
-            "--fixed-ms",
-            &scenario.first_token_ms.to_string(),
-            "--token-ms",
-            &scenario.token_ms.to_string(),
-            "--slots",
-            "1024",
-            "--listen",
-            "127.0.0.1:0",
-            "--count",
-            &scenario.engines.to_string(),
-        ];
-        let log = options.folder.join("engines.log");
-        let mut child = Child::start(&options.forebay, &arguments, &log)?;
-        let mut addresses = Vec::new();
-        for line in child.lines(scenario.engines as usize).await? {
-            let address = line.trim_start_matches("http://").parse();
-            addresses.push(address.map_err(|_| child.wrong(&format!("it said `{line}`")))?);
-        }
-        Ok(Self { _child: child, addresses })
-    }
-}
-
 struct Serving {
     child: Child,
     port: u16,
@@ -202,11 +177,10 @@ struct Serving {
 async fn start_picker(
     options: &Options,
     picker: Picker,
-    engines: &[SocketAddr],
+    endpoints: &[String],
 ) -> Result<Serving, BenchError> {
     let port = free_port()?;
     let at = format!("127.0.0.1:{port}");
-    let endpoints: Vec<String> = engines.iter().map(ToString::to_string).collect();
     let log = options.folder.join("picker.log");
     let child = match picker {
         Picker::Floor => {
@@ -215,7 +189,7 @@ async fn start_picker(
         }
         Picker::Forebay => {
             let fleet = options.folder.join("fleet.yaml");
-            write(&fleet, &scenario::fleet(&endpoints))?;
+            write(&fleet, &scenario::fleet(endpoints))?;
             let fleet = fleet.display().to_string();
             let arguments = ["run", "--components", "gate", "--fleet", &fleet, "--ext-proc", &at];
             Child::start(&options.forebay, &arguments, &log)?

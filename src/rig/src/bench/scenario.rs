@@ -62,22 +62,36 @@ pub const ALL: [Scenario; 5] = [
     Scenario { name: "idle-100", rate: 0.0, engines: 100, ..PLAIN },
 ];
 
-/// The fleet of these endpoints, as a gate reads it.
+/// A fleet of one tier at these endpoints, as a gate reads it.
 pub(super) fn fleet(endpoints: &[String]) -> String {
-    let mut text = String::from(
-        "apiVersion: forebay.dev/v1alpha1\nkind: InferenceFleet\nmetadata: {name: bench}\nspec:\n  \
-         models: [test-model]\n  trafficPolicyRef: {name: bench}\n  slos:\n    \
-         - {tier: only, ttft: 2s, tpot: 100ms, percentile: 0.99}\n  variants:\n    \
-         - name: test\n      role: Both\n      acceleratorClass: l40s\n      \
-         profile: llama-3.1-8b-fp8-l40s-tp1\n      endpoints:\n",
+    let slos = "    - {tier: only, ttft: 2s, tpot: 100ms, percentile: 0.99}\n";
+    manifests(endpoints, slos, "    - {name: only, priority: 0}\n")
+}
+
+/// A fleet of two tiers at these endpoints; what they hold is not told.
+pub(super) fn two_tiers(endpoints: &[String]) -> String {
+    let slos = "    - {tier: high, ttft: 2s, tpot: 100ms, percentile: 0.99}\n    \
+                - {tier: low, ttft: 5s, tpot: 200ms, percentile: 0.99}\n";
+    let tiers = "    - {name: high, priority: 100, holdSecondsMax: 5, late: Refuse}\n    \
+                 - {name: low, priority: 0, floor: 10%, holdSecondsMax: 5, late: Refuse}\n";
+    manifests(endpoints, slos, tiers)
+}
+
+fn manifests(endpoints: &[String], slos: &str, tiers: &str) -> String {
+    let mut text = format!(
+        "apiVersion: forebay.dev/v1alpha1\nkind: InferenceFleet\nmetadata: {{name: bench}}\n\
+         spec:\n  models: [test-model]\n  trafficPolicyRef: {{name: bench}}\n  slos:\n{slos}  \
+         variants:\n    - name: test\n      role: Both\n      acceleratorClass: l40s\n      \
+         profile: llama-3.1-8b-fp8-l40s-tp1\n      endpoints:\n"
     );
     for endpoint in endpoints {
         // Writing to a String cannot fail.
         let _infallible = writeln!(text, "        - \"{endpoint}\"");
     }
-    text.push_str(
-        "---\napiVersion: forebay.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: bench}\n\
-         spec:\n  enforcement: Enforce\n  tiers:\n    - {name: only, priority: 0}\n",
+    let _infallible = write!(
+        text,
+        "---\napiVersion: forebay.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {{name: bench}}\n\
+         spec:\n  enforcement: Enforce\n  identity: {{trustClients: true}}\n  tiers:\n{tiers}"
     );
     text
 }
@@ -89,11 +103,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fleet_is_a_fleet() {
-        let text = fleet(&["127.0.0.1:8000".into(), "127.0.0.1:8001".into()]);
-        let manifests = parse(&[Source::new("fleet.yaml", text)]).unwrap();
-        let (world, _) = manifests.resolve(None).unwrap_or_else(|errors| panic!("{errors}"));
-        assert_eq!((world.fleets.len(), world.tiers.len()), (1, 1));
+    fn the_fleets_are_fleets() {
+        let endpoints = ["127.0.0.1:8000".into(), "127.0.0.1:8001".into()];
+        for (text, tiers) in [(fleet(&endpoints), 1), (two_tiers(&endpoints), 2)] {
+            let manifests = parse(&[Source::new("fleet.yaml", text)]).unwrap();
+            let (world, _) = manifests.resolve(None).unwrap_or_else(|errors| panic!("{errors}"));
+            assert_eq!((world.fleets.len(), world.tiers.len()), (1, tiers));
+        }
     }
 
     #[test]

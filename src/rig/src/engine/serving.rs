@@ -14,7 +14,7 @@ use super::slots::Slots;
 #[derive(Debug)]
 pub(super) enum Serving {
     Simulated(Box<Engine>),
-    Slots(Slots),
+    Slots(Box<Slots>),
 }
 
 impl Serving {
@@ -23,7 +23,7 @@ impl Serving {
             Service::Profile(profile) => {
                 Self::Simulated(Box::new(Engine::new(Physics::new(profile, &profile.limits))))
             }
-            Service::Slots(fixed) => Self::Slots(Slots::new(*fixed)),
+            Service::Slots(fixed) => Self::Slots(Box::new(Slots::new(*fixed))),
         }
     }
 

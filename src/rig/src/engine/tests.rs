@@ -12,7 +12,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
-use super::*;
+use super::{Fixed, Options, SELF_HEADER, SELF_NOTE, Service, start};
 
 async fn send(at: SocketAddr, method: Method, path: &str, body: Value) -> Response<Incoming> {
     let client = Client::builder(TokioExecutor::new()).build_http();

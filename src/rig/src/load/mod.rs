@@ -122,9 +122,8 @@ pub async fn run(options: &Options) -> Result<Report, LoadError> {
         tallies.push(tally);
     }
     let start = Instant::now();
-    let mut schedule = Schedule::new(options);
     let mut in_flight = JoinSet::new();
-    while let Some((after, stream)) = schedule.next() {
+    for (after, stream) in Schedule::new(options) {
         let due = start + after;
         alarm.sleep_until(due).await;
         let sender = Arc::clone(&senders[stream]);
