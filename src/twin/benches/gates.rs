@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use forebay_core::engine::Prefix;
 use forebay_core::engine::profile::{
     EngineProfile, Evidence, EvidenceLevel, KvCache, Limits, StepTime,
@@ -108,6 +108,8 @@ struct Load {
 
 impl Load {
     fn new(gate: &str, endpoints: u32, with_prefixes: bool) -> Self {
+        // Ours takes requests on a page that it did not send for somebody else's.
+        let scraped = gate != "forebay";
         let gate = gates::build(gate, &BTreeMap::new(), &world(), FleetId(0), 1)
             .unwrap_or_else(|error| panic!("{error}"));
         let mut load = Self {
@@ -123,7 +125,9 @@ impl Load {
             load.tell(GateEvent::EndpointReady { endpoint, variant, role });
             let kv_usage = f64::from(endpoint.0 % 7) / 10.0;
             let page = EndpointLoad { running: 6.0, waiting: f64::from(endpoint.0 % 3), kv_usage };
-            load.tell(GateEvent::Scraped { endpoint, at: Time::ZERO, load: page });
+            if scraped {
+                load.tell(GateEvent::Scraped { endpoint, at: Time::ZERO, load: page });
+            }
         }
         while load.in_flight.len() < IN_FLIGHT * endpoints as usize {
             load.turn(false);
@@ -149,7 +153,7 @@ impl Load {
         let index = self.next.checked_rem(documents);
         let prefix = index.map(|index| self.prefixes[index as usize].clone());
         let arrival = Arrival {
-            flow: self.next % 16,
+            flow: self.next % FLOWS,
             prefix: prefix.as_ref(),
             ..Arrival::new(
                 RequestId((self.next << 32) | (self.next % 4_096)),
@@ -190,6 +194,74 @@ fn decisions(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Requests that wait, and the flows that they are of.
+const QUEUED: u64 = 10_000;
+/// See [`QUEUED`].
+const FLOWS: u64 = 1_000;
+
+/// Our gate with a backlog: every endpoint has all that its page allows.
+fn backlog() -> Load {
+    let endpoints = 100;
+    let mut load = Load::new("forebay", endpoints, false);
+    while load.gate.queued(TierId(0)).requests == 0 {
+        load.turn(false);
+    }
+    for endpoint in (0..endpoints).map(EndpointId) {
+        load.now += Span::from_millis(10);
+        let page = EndpointLoad { running: 7.0, waiting: 1.0, kv_usage: 0.5 };
+        load.tell(GateEvent::Scraped { endpoint, at: load.now, load: page });
+    }
+    while load.gate.queued(TierId(0)).requests < QUEUED {
+        load.turn(false);
+    }
+    load
+}
+
+/// One arrival that waits, one completion and the dispatch that answers it.
+fn saturated(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("saturated");
+    group.throughput(Throughput::Elements(1));
+    let mut load = backlog();
+    group.bench_function("10000-queued-1000-flows-100-endpoints", |bencher| {
+        bencher.iter(|| load.turn(true));
+    });
+    let queued = load.gate.queued(TierId(0)).requests;
+    assert!(queued > QUEUED / 2, "{queued} wait: this measured something else");
+    group.finish();
+}
+
+/// 3,000 requests that waited for endpoints, from the first that is ready to the last request.
+fn release(criterion: &mut Criterion) {
+    const BACKLOG: u64 = 3_000;
+    let mut group = criterion.benchmark_group("release");
+    group.throughput(Throughput::Elements(BACKLOG));
+    let held = || {
+        let mut load = Load::new("forebay", 0, false);
+        for _ in 0..BACKLOG {
+            load.turn(false);
+        }
+        load
+    };
+    group.bench_function("3000-held", |bencher| {
+        bencher.iter_batched(
+            held,
+            |mut load| {
+                let mut endpoint = 0;
+                while load.gate.queued(TierId(0)).requests > 0 {
+                    let (variant, role) = (VariantId(0), Role::Both);
+                    let event =
+                        GateEvent::EndpointReady { endpoint: EndpointId(endpoint), variant, role };
+                    load.tell(event);
+                    endpoint += 1;
+                }
+                load
+            },
+            BatchSize::LargeInput,
+        );
+    });
+    group.finish();
+}
+
 /// What the winner tree is worth against scanning all keys: two keys change per decision.
 fn least_of_many(criterion: &mut Criterion) {
     const IN_FLIGHT_ONE: u64 = 1 << 32;
@@ -220,5 +292,5 @@ fn least_of_many(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decisions, least_of_many);
+criterion_group!(benches, decisions, saturated, release, least_of_many);
 criterion_main!(benches);

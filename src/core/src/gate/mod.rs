@@ -2,13 +2,18 @@
 //! and the baselines alike, in the twin and live.
 
 mod arrival;
-mod credit;
-mod drain;
+mod arrive;
+mod dispatch;
 mod engines;
 mod forebay;
+mod line;
 mod outlook;
+mod policy;
 mod queue;
+mod refuse;
 mod requests;
+mod returning;
+mod supply;
 mod would_have;
 
 pub use arrival::{Arrival, Place};

@@ -49,21 +49,29 @@ impl Speed {
         }
     }
 
-    /// Time of a decode step of `batch` sequences of `context_tokens` each, s.
+    /// Mean time of a step of `batch` sequences of `context_tokens` each that carries
+    /// `prompt_per_output` prompt tokens for each token generated, s: what a sequence waits for
+    /// each of its tokens where the engine is kept full.
     #[must_use]
-    pub fn decode_step_s(&self, batch: u32, context_tokens: f64) -> f64 {
+    pub fn step_s(&self, batch: u32, context_tokens: f64, prompt_per_output: f64) -> f64 {
         let step = &self.profile.step_time;
         let kv_tokens = f64::from(batch) * context_tokens;
-        step_seconds(step, f64::from(batch))
+        step_seconds(step, f64::from(batch) * (1.0 + prompt_per_output))
             + step.calibration * step.kv_read_ms_per_ktoken * 1e-6 * kv_tokens
     }
 
-    /// Most sequences whose decode step keeps within `tpot`; `None` where not even one does, so
+    /// Most sequences whose mean step keeps within `tpot`; `None` where not even one does, so
     /// that holding back would protect nobody.
     #[must_use]
-    pub fn batch_within(&self, tpot: Span, context_tokens: f64) -> Option<u32> {
-        let fits = |batch| self.decode_step_s(batch, context_tokens) <= tpot.as_seconds();
-        let (mut within, mut beyond) = (1, self.profile.limits.max_num_seqs.max(1) + 1);
+    pub fn batch_within(
+        &self,
+        tpot: Span,
+        context_tokens: f64,
+        prompt_per_output: f64,
+    ) -> Option<u32> {
+        let fits =
+            |batch| self.step_s(batch, context_tokens, prompt_per_output) <= tpot.as_seconds();
+        let (mut within, mut beyond) = (1, self.sequences_max() + 1);
         if !fits(within) {
             return None;
         }
@@ -72,5 +80,17 @@ impl Speed {
             if fits(middle) { within = middle } else { beyond = middle }
         }
         Some(within)
+    }
+
+    /// Most sequences that the engine runs at a time.
+    #[must_use]
+    pub fn sequences_max(&self) -> u32 {
+        self.profile.limits.max_num_seqs.max(1)
+    }
+
+    /// Tokens that the engine's KV cache holds.
+    #[must_use]
+    pub const fn kv_tokens(&self) -> u64 {
+        self.profile.kv.capacity_tokens
     }
 }

@@ -14,6 +14,8 @@ mod stock_flow;
 mod tunables;
 
 #[cfg(test)]
+mod account_tests;
+#[cfg(test)]
 mod flow_tests;
 #[cfg(test)]
 mod forebay_tests;
@@ -21,6 +23,12 @@ mod forebay_tests;
 mod outcome_tests;
 #[cfg(test)]
 mod overload_tests;
+#[cfg(test)]
+mod pick_tests;
+#[cfg(test)]
+mod return_tests;
+#[cfg(test)]
+mod slots;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
