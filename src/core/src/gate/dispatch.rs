@@ -119,7 +119,7 @@ impl Forebay {
         let mut placed = Placed {
             endpoint,
             prefill,
-            started: false,
+            first_at: None,
             sent_at: now,
             ttft,
             beside: 0,

@@ -110,7 +110,7 @@ impl Forebay {
 
     fn ended(&mut self, now: Time, request: RequestId, output_tokens: Option<u32>) {
         let Some(placed) = self.in_flight.remove(&request) else { return };
-        self.engines.release(now, request, &placed);
+        self.engines.release(now, request, &placed, output_tokens);
         // What it was charged too much comes back; without an answer the output was not had.
         let had = i64::from(output_tokens.unwrap_or(0));
         let correction = had - i64::from(placed.output_expected);

@@ -125,8 +125,8 @@ pub enum GateEvent<'a> {
     /// What capacity is on its way. Each one replaces the one before. A gate that was never told
     /// one does not know; that is not the same as nothing on its way.
     Outlook(&'a Outlook<'a>),
-    /// The gate's own scrape of an endpoint came back. The driver may leave out a scrape that says
-    /// the same as the one before, but never the first. Scrapes may come as seldom as once a
+    /// The gate's own scrape of an endpoint came back. The driver may leave out a scrape if nothing
+    /// was told since the one before, but never the first. Scrapes may come as seldom as once a
     /// second, and an endpoint of which none ever comes is used on credits alone.
     Scraped {
         /// Which.

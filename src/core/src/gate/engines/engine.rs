@@ -32,7 +32,7 @@ const TTFT_TOLERANCE: Span = Span::from_millis(60);
 /// First tokens after which the usual excess is found anew.
 const USUAL_PERIOD: u32 = 64;
 
-/// So many answers without a page or a first token, and there is nothing to learn a credit from.
+/// So many answers without a page or a stream's first token, and there is nothing to learn a credit from.
 const UNHEARD_MAX: u32 = 8;
 
 /// One endpoint.
@@ -58,7 +58,7 @@ pub(super) struct Engine {
     /// When what was sent lately should show.
     recent: VecDeque<Time>,
     usual: Usual,
-    /// Requests that ended without anybody having told of a first token.
+    /// Requests that ended without a first token that tells anything.
     unheard: u32,
     adapters: Vec<u64>,
     /// Work lately placed there, in the unit of [`super::share::Share`].
@@ -135,7 +135,7 @@ impl Engine {
         !self.told && self.unheard >= UNHEARD_MAX
     }
 
-    /// A request ended without a first token having been told.
+    /// A request ended without a first token that tells anything.
     pub(super) const fn unheard(&mut self) {
         self.unheard = self.unheard.saturating_add(1);
     }
@@ -227,8 +227,8 @@ impl Engine {
         self.tally.blind();
     }
 
-    /// A first token came `ttft` after its dispatch, for which `foretold` was foretold, with
-    /// `beside` others there when it was sent. It tells of capacity only where no page does.
+    /// An answer's first token came `ttft` after its dispatch, for which `foretold` was foretold,
+    /// with `beside` others there when it was sent. It tells of capacity only where no page does.
     pub(super) fn first_token(&mut self, now: Time, ttft: Span, foretold: Span, beside: u32) {
         if self.told {
             return;

@@ -27,6 +27,9 @@ const SPLIT_TOKENS_MIN: u32 = 256;
 /// chat pool the 95th percentile lay 32 % above the mean that was aimed at.
 const TPOT_SHARE: f64 = 0.75;
 
+/// Faster than any engine generates a token.
+const TOKEN_MIN: Span = Span::from_millis(1);
+
 /// What is asked of a place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ask<'a> {
@@ -81,8 +84,8 @@ pub(super) struct Placed {
     pub(super) endpoint: EndpointId,
     /// Until its prompt is done there.
     pub(super) prefill: Option<EndpointId>,
-    /// Whether its first token was told.
-    pub(super) started: bool,
+    /// When its first token was told.
+    pub(super) first_at: Option<Time>,
     pub(super) sent_at: Time,
     pub(super) ttft: Span,
     /// Requests that were on `endpoint` when it came.
@@ -110,6 +113,17 @@ impl Placed {
     const fn there(&self) -> Load {
         let tokens = self.uncached_tokens;
         Load { prompt_tokens: tokens, kv_tokens: tokens, elsewhere: false }
+    }
+}
+
+impl Placed {
+    /// Its time to first token, if its answer came token by token. The first that is seen of an
+    /// answer in one piece is its end, which says nothing of waiting.
+    fn streamed(&self, now: Time, output_tokens: u32) -> Option<Span> {
+        let first_at = self.first_at?;
+        let apart = Span(TOKEN_MIN.0 * u64::from(output_tokens.saturating_sub(1)));
+        let streamed = output_tokens > 1 && now.since(first_at) >= apart;
+        streamed.then(|| first_at.since(self.sent_at))
     }
 }
 
@@ -344,25 +358,27 @@ impl Engines {
 
     /// The first token of a request is out.
     pub(super) fn first_token(&mut self, now: Time, request: RequestId, placed: &mut Placed) {
-        let told = std::mem::replace(&mut placed.started, true);
-        let (ttft, foretold) = (now.since(placed.sent_at), placed.ttft);
-        self.change(now, placed.endpoint, |engine| {
-            engine.prompt_done(request);
-            if !told {
-                engine.first_token(now, ttft, foretold, placed.beside);
-            }
-        });
+        placed.first_at.get_or_insert(now);
+        self.change(now, placed.endpoint, |engine| engine.prompt_done(request));
     }
 
-    /// A request is gone from where it was.
-    pub(super) fn release(&mut self, now: Time, request: RequestId, placed: &Placed) {
+    /// A request is gone from where it was; `output_tokens` if it ended well.
+    pub(super) fn release(
+        &mut self,
+        now: Time,
+        request: RequestId,
+        placed: &Placed,
+        output_tokens: Option<u32>,
+    ) {
         if let Some(prefill) = placed.prefill {
             self.change(now, prefill, |engine| engine.release(request, placed.there()));
         }
         self.change(now, placed.endpoint, |engine| {
             engine.release(request, placed.here());
-            if !placed.started {
-                engine.unheard();
+            match (placed.streamed(now, output_tokens.unwrap_or(0)), output_tokens) {
+                (Some(ttft), _) => engine.first_token(now, ttft, placed.ttft, placed.beside),
+                (None, Some(_)) => engine.unheard(),
+                (None, None) => {}
             }
         });
     }
