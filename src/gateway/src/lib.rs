@@ -9,6 +9,7 @@ pub mod desk;
 pub mod ext_proc;
 pub mod fleet_sync;
 pub mod front;
+pub mod fuzzing;
 pub mod grpc;
 pub mod health;
 pub mod metrics;

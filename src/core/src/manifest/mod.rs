@@ -4,6 +4,7 @@
 pub mod builtin;
 mod document;
 mod error;
+pub mod fuzzing;
 mod node;
 mod resolve;
 mod schema;

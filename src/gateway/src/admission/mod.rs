@@ -132,3 +132,10 @@ impl Admission {
         self.shared.asked_for.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Reads a question as `POST /v1/admit` does.
+pub(crate) fn fuzz_question(data: &[u8]) {
+    if let Ok(request) = serde_json::from_slice::<ask::AdmitRequest>(data) {
+        let _ = request.checked();
+    }
+}

@@ -5,6 +5,7 @@
 
 mod engine;
 mod fetch;
+pub mod fuzzing;
 mod schedule;
 
 pub use engine::{EngineDialect, EnginePage, PageError, read_engine_page};
