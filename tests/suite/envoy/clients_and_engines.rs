@@ -17,7 +17,9 @@ impl Setup {
     pub(super) async fn until(&self, is_so: impl Fn() -> bool) {
         let until = Instant::now() + PATIENCE;
         while !is_so() {
-            assert!(Instant::now() < until, "it never came about: {:?}", self.gate.log());
+            let log = self.gate.log();
+            let (some, all) = (&log[..log.len().min(10)], log.len());
+            assert!(Instant::now() < until, "it never came about: {some:?} of {all}");
             sleep(Duration::from_millis(10)).await;
         }
     }

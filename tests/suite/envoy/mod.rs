@@ -11,6 +11,7 @@ mod proxy;
 mod clients_and_engines;
 mod config;
 mod crowd;
+mod processes;
 mod wire;
 
 use std::sync::Arc;

@@ -15,7 +15,7 @@ use crate::body::{BodyError, Parsed};
 use super::admit::Admit;
 use super::exchange::{Exchange, Todo};
 
-/// The replies of one stream. Dropped when Envoy resets it, and with it whatever is under way.
+/// The replies of one stream. Dropped when Envoy resets it, which ends whatever is under way.
 pub struct Session<A: Admit> {
     inbound: Streaming<ProcessingRequest>,
     /// `None` once the stream is closed.
@@ -100,6 +100,13 @@ impl<A: Admit> Session<A> {
         if let Some(exchange) = self.exchange.take() {
             exchange.closed();
         }
+    }
+}
+
+/// Envoy resets a stream as often as it closes it: both are its end.
+impl<A: Admit> Drop for Session<A> {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
