@@ -33,6 +33,10 @@ pub struct Usage {
     pub output_tokens: u32,
 }
 
+/// What an answer counts as of which neither usage nor the engine's page tells: what the gate
+/// itself expects before it has seen any. Nothing would be wrong: it was answered.
+const OUTPUT_TOKENS_UNKNOWN: u32 = 250;
+
 /// How a dispatched request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -70,7 +74,7 @@ impl Hold {
         state.meters.ended(&self.counted, held, self.first_token, now, outcome);
         let event = match outcome {
             Outcome::Finished(usage) => {
-                let output_tokens = usage.map_or(0, |usage| usage.output_tokens);
+                let output_tokens = usage.map_or(OUTPUT_TOKENS_UNKNOWN, |usage| usage.output_tokens);
                 GateEvent::Finished { request, output_tokens }
             }
             Outcome::Failed => GateEvent::Failed { request },

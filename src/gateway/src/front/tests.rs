@@ -7,6 +7,7 @@ use forebay_core::manifest::{self, Source};
 
 use super::*;
 use crate::body;
+use crate::desk::Reason;
 
 /// Headers, and nothing else.
 #[derive(Debug, Default)]
@@ -144,6 +145,31 @@ async fn whoever_only_watches_refuses_nobody_and_counts() {
         let low = forebay_core::ids::TierId(1);
         assert!(view.gate.would_have(low).unwrap().held > 0, "500 at once on one engine");
     });
+}
+
+#[tokio::test(start_paused = true)]
+async fn held_too_long_it_gets_a_ticket_and_its_old_place() {
+    let front = front("Enforce");
+    tokio::spawn(front.desk().keep_time());
+    let nobody = Headers::default();
+    let (mut sent, held) = fill(&front, &nobody);
+    let denied = held.await.unwrap_err();
+    let Denied::Refused { refused, ticket: Some(ticket) } = &denied else {
+        panic!("no ticket: {denied:?}");
+    };
+    assert_eq!(refused.reason, Reason::Gate(forebay_core::gate::Refusal::TtlExpired));
+    let text: &'static str = ticket.to_string().leak();
+
+    let behind = admit(&front, &nobody).unwrap();
+    assert!(behind.is_held());
+    let back = admit(&front, &Headers([("x-forebay-ticket", text)].into())).unwrap();
+    assert!(back.is_held());
+    drop(sent.pop());
+    let pass = back.await.unwrap();
+    assert!(behind.is_held(), "who came later waits on");
+    drop(pass);
+    // A ticket is good once.
+    assert!(front.tickets().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
