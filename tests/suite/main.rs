@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+mod admission;
 mod architecture;
 mod command_line;
+mod corpus;
 mod envoy;
 mod live;
 mod proxy;

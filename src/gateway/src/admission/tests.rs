@@ -70,6 +70,8 @@ fn with_access(access: Access) -> Face {
     let terms =
         FleetTerms { world: Arc::new(world), fleet: FleetId(0), admit, tenants, scrape_interval };
     let front = Front::new(terms, 7);
+    // Ends with the test's runtime.
+    tokio::spawn(front.clone().keep_time());
     let fronts = Fronts::new(vec![("demo".to_owned(), front.clone())]);
     Face { admission: Admission::new(fronts, access), front, description: description() }
 }
