@@ -85,3 +85,29 @@ fn streams_come_through_whole_with_their_usage() {
     assert_eq!(count(&all["ttft_ms"], "count"), count(all, "offered"));
     assert!(count(all, "offered") > 10);
 }
+
+#[test]
+fn a_dead_engine_breaks_its_own_answers_and_no_others() {
+    let folder = Folder::new("dead");
+    let slow = ["--fixed-ms", "50", "--token-ms", "20"];
+    let (_alive, alive) = Forebay::engines(1, &slow);
+    let (dying, dead) = Forebay::engines(1, &slow);
+    let fleet = folder.write("fleet.yaml", &demo_fleet(&[alive[0], dead[0]]));
+    let (_gate, at) = Forebay::gate(&fleet, &["--listen"], &["--scrape-seconds", "0.1"]);
+    let report = std::thread::scope(|scope| {
+        let loaded = scope.spawn(|| {
+            load(at[0], &["--rate=20", "--seconds=6", "--output=40", "--stream-answers"])
+        });
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        dying.signal("KILL");
+        loaded.join().expect("the load ends")
+    });
+    let all = stream(&report, "all");
+    let others = others(all);
+    let broken: u64 = others.iter().map(|(_, count)| count).sum();
+    assert_eq!(count(all, "answered") + broken, count(all, "offered"), "none is lost");
+    let known = |what: &str| what == "broke off" || what.starts_with("502 engine_unreachable");
+    assert!(others.iter().all(|(what, _)| known(what)), "{others:?}");
+    assert!(broken > 0, "somebody was being answered there");
+    assert!(count(all, "answered") > count(all, "offered") / 2, "{others:?}");
+}

@@ -184,8 +184,16 @@ async fn answers_pass_whole_and_their_usage_is_told() {
 }
 
 #[tokio::test]
-async fn engines_that_fail_before_their_answer_are_a_bad_gateway() {
+async fn an_engine_that_fails_before_its_answer_costs_one_more_try() {
     let rig = Rig::start(2, QUICK).await;
+    for fault in ["die", "refuse"] {
+        rig.set_fault(0, fault).await;
+        for _ in 0..6 {
+            let answer = rig.ask(&[], &question(false)).await;
+            assert_eq!(answer.status(), StatusCode::OK, "the other engine answers");
+            json_of(answer).await;
+        }
+    }
     rig.set_fault(0, "die").await;
     rig.set_fault(1, "die").await;
     let answer = rig.ask(&[("x-request-id", "r-1")], &question(false)).await;
@@ -196,7 +204,7 @@ async fn engines_that_fail_before_their_answer_are_a_bad_gateway() {
         (&"engine_unreachable".into(), &"r-1".into())
     );
     rig.idle().await;
-    assert_eq!(rig.finished().0, 0);
+    assert_eq!(rig.finished().0, 12);
 }
 
 #[tokio::test]
@@ -247,6 +255,9 @@ async fn models_are_renamed_both_ways() {
 async fn what_cannot_be_served_is_said_as_openai_says_it() {
     let rig = Rig::start(0, QUICK).await;
     let path = "/v1/chat/completions";
+    let refused = rig.ask(&[], &question(false)).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.headers()["x-llm-d-request-dropped-reason"], "rejected-no-endpoints");
     let huge = vec![b' '; crate::body::BODY_BYTES_MAX + 1];
     for (method, path, body, status) in [
         (Method::POST, path, Bytes::from("{"), StatusCode::BAD_REQUEST),
