@@ -79,7 +79,6 @@ impl Admission {
     }
 
     /// Its paths.
-    #[must_use]
     pub fn router(&self) -> Router {
         Router::new()
             .route("/v1/admit", post(admit::admit))

@@ -74,7 +74,8 @@ impl Hold {
         state.meters.ended(&self.counted, held, self.first_token, now, outcome);
         let event = match outcome {
             Outcome::Finished(usage) => {
-                let output_tokens = usage.map_or(OUTPUT_TOKENS_UNKNOWN, |usage| usage.output_tokens);
+                let output_tokens =
+                    usage.map_or(OUTPUT_TOKENS_UNKNOWN, |usage| usage.output_tokens);
                 GateEvent::Finished { request, output_tokens }
             }
             Outcome::Failed => GateEvent::Failed { request },

@@ -139,6 +139,17 @@ impl Desk {
     /// A desk for this gate, which has not seen any event yet. `tiers` is how many there are.
     #[must_use]
     pub fn new(gate: Box<dyn Gate + Send>, tiers: usize) -> Self {
+        Self::since(Instant::now(), gate, tiers)
+    }
+
+    /// A desk that takes the place of this one and counts time as it does, so that places in
+    /// tickets mean the same to both.
+    #[must_use]
+    pub fn successor(&self, gate: Box<dyn Gate + Send>, tiers: usize) -> Self {
+        Self::since(self.shared.origin, gate, tiers)
+    }
+
+    fn since(origin: Instant, gate: Box<dyn Gate + Send>, tiers: usize) -> Self {
         let state = State {
             gate,
             directory: Directory::default(),
@@ -149,8 +160,7 @@ impl Desk {
             meters: Meters::new(tiers),
             closed: false,
         };
-        let shared =
-            Shared { state: Mutex::new(state), rearm: Notify::new(), origin: Instant::now() };
+        let shared = Shared { state: Mutex::new(state), rearm: Notify::new(), origin };
         Self { shared: Arc::new(shared) }
     }
 

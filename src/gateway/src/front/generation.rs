@@ -5,7 +5,7 @@ use std::sync::Arc;
 use forebay_core::admit::Terms;
 use forebay_core::api::policy::TenantSpec;
 use forebay_core::fleet::World;
-use forebay_core::gate::Forebay;
+use forebay_core::gate::{Forebay, Outlook};
 use forebay_core::ids::FleetId;
 use forebay_core::time::Span;
 
@@ -26,6 +26,9 @@ pub struct FleetTerms {
     pub scrape_interval: Span,
 }
 
+/// Until somebody who plans says otherwise: whoever finds no engine hears so at once.
+const NOTHING_COMING: Outlook<'static> = Outlook { coming: &[], on_demand: false };
+
 /// A gate and its terms.
 #[derive(Debug)]
 pub(super) struct Generation {
@@ -35,8 +38,8 @@ pub(super) struct Generation {
 
 impl Generation {
     pub(super) fn new(terms: FleetTerms) -> Self {
-        let gate = Forebay::new(&terms.world, terms.fleet, terms.scrape_interval);
-        let desk = Desk::new(Box::new(gate), terms.world.tiers.len());
+        let desk = Desk::new(gate(&terms), terms.world.tiers.len());
+        desk.outlook(&NOTHING_COMING);
         Self { desk, terms: Arc::new(terms) }
     }
 
@@ -49,7 +52,9 @@ impl Generation {
         if same {
             return Self { desk: self.desk.clone(), terms: Arc::new(terms) };
         }
-        let after = Self::new(terms);
+        let desk = self.desk.successor(gate(&terms), terms.world.tiers.len());
+        desk.outlook(&NOTHING_COMING);
+        let after = Self { desk, terms: Arc::new(terms) };
         let variants = after.terms.world.variants.len();
         let known: Vec<_> =
             self.desk.inspect(|view| view.directory.iter().map(|(_, info)| info.clone()).collect());
@@ -60,4 +65,8 @@ impl Generation {
         }
         after
     }
+}
+
+fn gate(terms: &FleetTerms) -> Box<Forebay> {
+    Box::new(Forebay::new(&terms.world, terms.fleet, terms.scrape_interval))
 }

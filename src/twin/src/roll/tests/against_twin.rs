@@ -138,7 +138,10 @@ fn plans_are_ordered_as_the_whole_twin_orders_them() {
                 }
             }
             let vetoed = !answer.candidates[one].verdict.keeps();
-            assert!(!vetoed || seen[one] < 0.97, "vetoed: told {told:?}, seen {seen:?}");
+            // The roll-forward queues what our gate turns away in time, so behind our gate it
+            // sees misses that do not come; it may still veto no plan that keeps the objective.
+            let short_of = if gate == "forebay" { 0.99 } else { 0.97 };
+            assert!(!vetoed || seen[one] < short_of, "vetoed: told {told:?}, seen {seen:?}");
             assert!(vetoed || seen[one] > 0.5, "kept: told {told:?}, seen {seen:?}");
         }
     }
