@@ -335,6 +335,8 @@ async fn nobody_ready_is_503_and_a_ticket_waits_for_somebody() {
 #[tokio::test]
 async fn whoever_hangs_up_while_he_waits_finds_his_ticket_again() {
     let face = face();
+    // Somebody starts engines for whoever waits: so requests without an endpoint are held.
+    face.front.desk().outlook(&forebay_core::gate::Outlook { coming: &[], on_demand: true });
     let mut work = question();
     work["wait"] = json!("ticket");
     work["tier"] = json!("batch");

@@ -81,12 +81,12 @@ fn front(enforcement: &str) -> Front {
 }
 
 fn admit(front: &Front, headers: &Headers) -> Result<Waiting, Denied> {
-    let body = body::read_request(
-        "/v1/completions",
-        None,
-        br#"{"model":"base","prompt":"tell me more","max_tokens":10}"#,
-    )
-    .unwrap();
+    ask(front, headers, "tell me more")
+}
+
+fn ask(front: &Front, headers: &Headers, prompt: &str) -> Result<Waiting, Denied> {
+    let body = format!(r#"{{"model":"base","prompt":"{prompt}","max_tokens":10}}"#);
+    let body = body::read_request("/v1/completions", None, body.as_bytes()).unwrap();
     front.admit(Request {
         facts: headers,
         body: Some(&body),
@@ -159,8 +159,11 @@ async fn held_too_long_it_gets_a_ticket_and_its_old_place() {
     };
     assert_eq!(refused.reason, Reason::Gate(forebay_core::gate::Refusal::TtlExpired));
     let text: &'static str = ticket.to_string().leak();
+    let told = refused.retry_after.unwrap();
+    tokio::time::sleep(std::time::Duration::from_nanos(told.0)).await;
 
-    let behind = admit(&front, &nobody).unwrap();
+    // Another request: the same one again would be taken for the one that was refused.
+    let behind = ask(&front, &nobody, "something else altogether").unwrap();
     assert!(behind.is_held());
     let back = admit(&front, &Headers([("x-forebay-ticket", text)].into())).unwrap();
     assert!(back.is_held());
@@ -172,8 +175,9 @@ async fn held_too_long_it_gets_a_ticket_and_its_old_place() {
         if let Ok(decided) = tokio::time::timeout(instant, &mut back).await {
             break decided.unwrap();
         }
+        let later = tokio::time::timeout(instant, &mut behind).await;
+        assert!(later.is_err(), "who came later goes later");
     };
-    assert!(tokio::time::timeout(instant, &mut behind).await.is_err(), "who came later waits on");
     drop(pass);
     // A ticket is good once.
     assert!(front.tickets().is_empty());
