@@ -53,7 +53,9 @@ fn whatever_the_description_allows_is_answered_as_it_says() {
     let output = Command::new(python.with_file_name("schemathesis"))
         .current_dir(root.parent().unwrap())
         .args(["run", &format!("http://{}/openapi.json", at[0])])
-        .args(["--checks", "not_a_server_error,status_code_conformance,content_type_conformance"])
+        // 503 is an answer that the description knows: nobody could serve this. Any other error
+        // of a server is none that it knows.
+        .args(["--checks", "status_code_conformance,content_type_conformance"])
         .args(["--checks", "response_schema_conformance"])
         .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "25", "--seed", "1"])
         .args(["--request-timeout", "30", "--no-color"])
