@@ -14,7 +14,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 /// Request header that says how to answer: `json` (the default), `events N MS` (N events, MS apart),
-/// `die N` (the connection breaks after N events), `die` (before the head), `gzip`, `none` (204).
+/// `large N` (N large events), `die N` (the connection breaks after N events), `die` (before the
+/// head), `gzip`, `none` (204).
 pub(super) const ANSWER: &str = "x-test-engine";
 
 /// What the engine was sent.
@@ -39,6 +40,20 @@ pub(super) fn event(index: usize) -> String {
         "data: {{\"model\":\"engine-name\",\"choices\":[{{\"delta\":{{\"content\":\"{index}\"}}}}]}}\n\n"
     )
 }
+
+/// An event of 80 kB.
+pub(super) fn large(index: usize) -> String {
+    format!(
+        "data: {{\"choices\":[{{\"delta\":{{\"content\":\"{index}{}\"}}}}]}}\n\n",
+        "x".repeat(80_000)
+    )
+}
+
+/// How an answer of events ends.
+pub(super) const END: &str = concat!(
+    r#"data: {"model":"engine-name","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#,
+    "\n\ndata: [DONE]\n\n",
+);
 
 impl Engine {
     pub(super) async fn start() -> Self {
@@ -88,7 +103,7 @@ impl Engine {
         let (sender, receiver) = mpsc::channel(1);
         let mut response = Response::builder();
         response = match kind.as_str() {
-            "events" | "die" => response.header("content-type", "text/event-stream"),
+            "events" | "large" | "die" => response.header("content-type", "text/event-stream"),
             "none" => response.status(StatusCode::NO_CONTENT),
             "gzip" => response
                 .header("content-type", "application/json")
@@ -99,7 +114,8 @@ impl Engine {
         tokio::spawn(async move {
             let send = async |bytes: Bytes| sender.send(Ok(Frame::data(bytes))).await;
             match kind.as_str() {
-                "events" | "die" => {
+                "events" | "large" | "die" => {
+                    let event = if kind == "large" { large } else { event };
                     for index in 0..count.unwrap_or(0) {
                         tokio::time::sleep(pause).await;
                         if send(event(index as usize).into()).await.is_err() {
@@ -109,8 +125,7 @@ impl Engine {
                     if kind == "die" {
                         let _ = sender.send(Err("as told")).await;
                     } else {
-                        let usage = r#"{"model":"engine-name","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#;
-                        let _ = send(format!("data: {usage}\n\ndata: [DONE]\n\n").into()).await;
+                        let _ = send(Bytes::from_static(END.as_bytes())).await;
                     }
                 }
                 "none" => {}

@@ -64,6 +64,12 @@ impl Hold {
     }
 
     fn end(&mut self, outcome: Outcome) {
+        self.end_unless(outcome, || false);
+    }
+
+    /// Ends it, unless it was refused meanwhile: then it has been counted and forgotten. Answers
+    /// are given under the desk's lock, so `refused` is asked under it.
+    fn end_unless(&mut self, outcome: Outcome, refused: impl FnOnce() -> bool) {
         if !std::mem::take(&mut self.open) {
             return;
         }
@@ -71,6 +77,9 @@ impl Hold {
         let now = self.desk.now();
         let mut state = self.desk.lock();
         let held = state.waiting.remove(&request).is_some();
+        if !held && refused() {
+            return;
+        }
         state.meters.ended(&self.counted, held, self.first_token, now, outcome);
         let event = match outcome {
             Outcome::Finished(usage) => {
@@ -174,6 +183,16 @@ impl Admission {
     #[must_use]
     pub const fn is_held(&self) -> bool {
         matches!(self.answer, Pending::Held(_))
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let Self { hold: Some(hold), answer } = self else { return };
+        hold.end_unless(Outcome::ClientGone, || match answer {
+            Pending::Decided(answer) => matches!(answer, Some(Err(_))),
+            Pending::Held(receiver) => matches!(receiver.try_recv(), Ok(Err(_))),
+        });
     }
 }
 

@@ -83,6 +83,31 @@ async fn who_hangs_up_frees_its_place_held_or_in_flight() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusal_that_nobody_reads_is_counted_once() {
+    let (desk, variant) = desk();
+    tokio::spawn(desk.clone().keep_time());
+    desk.endpoint_ready("127.0.0.1:8000", variant, Role::Both);
+    // Refused at once: nobody may serve it.
+    drop(desk.admit(&Ask { candidates: Some(Vec::new()), ..ask() }));
+    assert_eq!(balance(&desk), (0, 0, 1));
+    // Refused while it was held.
+    let mut grants = Vec::new();
+    let held = loop {
+        let admission = desk.admit(&ask());
+        if admission.is_held() {
+            break admission;
+        }
+        grants.push(admission);
+    };
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let running = grants.len() as u64;
+    assert_eq!(balance(&desk), (0, running, 2));
+    drop(held);
+    assert_eq!(balance(&desk), (0, running, 2));
+    desk.inspect(|view| assert_eq!(view.meters.tiers()[0].client_gone, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn deadlines_are_kept_without_any_other_event() {
     let (desk, variant) = desk();
     tokio::spawn(desk.clone().keep_time());
