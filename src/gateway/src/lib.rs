@@ -14,4 +14,6 @@ pub mod grpc;
 pub mod health;
 pub mod metrics;
 pub mod proxy;
+#[cfg(test)]
+mod testing;
 pub mod tls;

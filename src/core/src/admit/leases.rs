@@ -1,13 +1,11 @@
 //! Leases: capacity that was granted to a caller who sends the request himself. It is held until
 //! he says that the request has ended, or until the lease ends.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
-use std::str::FromStr;
-
-use super::register::{Register, from_hex, to_hex};
-pub use super::{register::Full, tickets::NotAnId};
+use super::id::secret_id;
+pub use super::register::Full;
+use super::register::Register;
 use crate::time::Time;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Leases at one time: more than any fleet runs requests.
 pub const LEASES_MAX: usize = 100_000;
@@ -16,9 +14,10 @@ pub const LEASES_PER_CALLER_MAX: usize = 10_000;
 /// Ended leases that are remembered, so that a second release hears the same as the first.
 const ENDED_REMEMBERED_MAX: usize = 10_000;
 
-/// The name of a lease: 128 random bits, as 32 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LeaseId(pub u128);
+secret_id! {
+    /// The name of a lease.
+    LeaseId
+}
 
 /// What became of a release.
 #[derive(Debug, PartialEq, Eq)]
@@ -145,25 +144,5 @@ impl<T> Leases<T> {
         }
         self.order.push_back(id);
         self.ended.insert(id, (caller, by_itself));
-    }
-}
-
-impl fmt::Display for LeaseId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&to_hex(self.0))
-    }
-}
-
-impl fmt::Debug for LeaseId {
-    /// Its first digits: who reads a log must not be able to release it.
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "LeaseId({:08x}..)", self.0 >> 96)
-    }
-}
-
-impl FromStr for LeaseId {
-    type Err = NotAnId;
-    fn from_str(text: &str) -> Result<Self, NotAnId> {
-        from_hex(text).map(Self).ok_or(NotAnId)
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod enforce;
 pub mod headers;
+mod id;
 pub mod identity;
 pub mod leases;
 pub mod limits;
@@ -23,6 +24,7 @@ use crate::fleet::Tier;
 use crate::manifest::{Errors, Located, Manifests, Problem};
 
 pub use enforce::Enforcement;
+pub use id::NotAnId;
 pub use identity::{ApiKeys, Facts, Identifier, Identity, TierBy};
 pub use leases::{LeaseId, Leases, Released};
 pub use limits::{Charge, Limited, Limits};

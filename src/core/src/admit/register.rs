@@ -122,14 +122,3 @@ impl<T> Register<T> {
         self.entries.len()
     }
 }
-
-/// 128 bits as 32 hexadecimal digits.
-pub(super) fn to_hex(id: u128) -> String {
-    format!("{id:032x}")
-}
-
-/// 32 hexadecimal digits as 128 bits.
-pub(super) fn from_hex(text: &str) -> Option<u128> {
-    let right = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    right.then(|| u128::from_str_radix(text, 16).ok()).flatten()
-}

@@ -1,11 +1,9 @@
 //! Tickets: places in the queue that outlive a connection. A ticket stands for work that waits
 //! outside; whoever brings it back goes on where he was.
 
-use std::fmt;
-use std::str::FromStr;
-
+use super::id::secret_id;
 pub use super::register::Full;
-use super::register::{Register, from_hex, to_hex};
+use super::register::Register;
 use crate::time::Time;
 
 /// Tickets out at one time: at some hundred bytes each, tens of MB.
@@ -13,9 +11,10 @@ pub const TICKETS_MAX: usize = 100_000;
 /// Tickets of one flow: a tenth, so that no tenant takes the places of all others.
 pub const TICKETS_PER_FLOW_MAX: usize = TICKETS_MAX / 10;
 
-/// The name of a ticket: 128 random bits, as 32 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TicketId(pub u128);
+secret_id! {
+    /// The name of a ticket.
+    TicketId
+}
 
 /// Tickets that are out. `T` is what a ticket stands for: its place, and what is needed to ask
 /// again.
@@ -93,28 +92,3 @@ impl<T> Tickets<T> {
         self.expired
     }
 }
-
-impl fmt::Display for TicketId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&to_hex(self.0))
-    }
-}
-
-impl fmt::Debug for TicketId {
-    /// Its first digits: who reads a log must not be able to redeem it.
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "TicketId({:08x}..)", self.0 >> 96)
-    }
-}
-
-impl FromStr for TicketId {
-    type Err = NotAnId;
-    fn from_str(text: &str) -> Result<Self, NotAnId> {
-        from_hex(text).map(Self).ok_or(NotAnId)
-    }
-}
-
-/// Not a name that was given out here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an id: 32 hexadecimal digits are expected")]
-pub struct NotAnId;

@@ -1,12 +1,10 @@
 //! From manifest files to the terms of each fleet's gate and the addresses of its engines.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
-use forebay_core::admit::Terms;
+use anyhow::{Context, Result};
 use forebay_core::fleet::Role;
-use forebay_core::ids::{FleetId, VariantId};
+use forebay_core::ids::VariantId;
 use forebay_core::manifest::{self, Source};
 use forebay_core::time::Span;
 use forebay_gateway::front::FleetTerms;
@@ -40,25 +38,14 @@ pub(super) fn sources(files: &[String]) -> Result<Vec<Source>> {
 /// Reads and resolves; names of hosts are looked up.
 pub(super) fn read(sources: &[Source], seed: u64, scrape_interval: Span) -> Result<Read> {
     let manifests = manifest::parse(sources).map_err(inputs::explained)?;
-    let (world, _) = manifests.resolve(None).map_err(inputs::explained)?;
-    let world = Arc::new(world);
-    let mut fleets = Vec::new();
+    let fleets = FleetTerms::read(&manifests, seed, scrape_interval).map_err(inputs::explained)?;
     let mut engines = Vec::new();
-    for (index, fleet) in manifests.fleets.iter().enumerate() {
-        let id = FleetId(index as u16);
-        let admit =
-            Terms::read(&manifests, fleet, &world.tiers, seed).map_err(inputs::explained)?;
-        let tenants = match manifests.policy_of(fleet) {
-            Ok(policy) => policy.spec().tenants.clone(),
-            Err(problem) => bail!("{problem}"),
-        };
-        let terms =
-            FleetTerms { world: Arc::clone(&world), fleet: id, admit, tenants, scrape_interval };
-        fleets.push((fleet.name().to_owned(), terms));
-        for ((variant, resolved), spec) in world.variants_of(id).zip(&fleet.spec().variants) {
+    for (index, (fleet, (name, terms))) in manifests.fleets.iter().zip(&fleets).enumerate() {
+        let variants = terms.world.variants_of(terms.fleet);
+        for ((variant, resolved), spec) in variants.zip(&fleet.spec().variants) {
             for endpoint in &spec.endpoints {
                 let address = resolve(endpoint)
-                    .with_context(|| format!("endpoint `{endpoint}` of {}", fleet.name()))?;
+                    .with_context(|| format!("endpoint `{endpoint}` of {name}"))?;
                 let role = resolved.role;
                 engines.push(Engine { fleet: index, address: address.to_string(), variant, role });
             }

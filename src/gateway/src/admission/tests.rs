@@ -1,22 +1,19 @@
 //! The webhook as its callers see it; every answer is held against the description.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use forebay_core::admit::Terms;
 use forebay_core::fleet::Role;
-use forebay_core::ids::{FleetId, VariantId};
-use forebay_core::manifest::{self, Source};
-use forebay_core::time::Span;
+use forebay_core::ids::VariantId;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::front::{FleetTerms, Front};
+use crate::front::Front;
+use crate::testing;
 
 const MANIFESTS: &str = r#"
 apiVersion: forebay.dev/v1alpha1
@@ -61,17 +58,7 @@ fn face() -> Face {
 }
 
 fn with_access(access: Access) -> Face {
-    let manifests = manifest::parse(&[Source::new("test.yaml", MANIFESTS)]).unwrap();
-    let (world, _) = manifests.resolve(None).unwrap_or_else(|errors| panic!("{errors}"));
-    let fleet = &manifests.fleets[0];
-    let admit = Terms::read(&manifests, fleet, &world.tiers, 7).unwrap();
-    let tenants = manifests.policy_of(fleet).unwrap().spec().tenants.clone();
-    let scrape_interval = Span::from_secs(1);
-    let terms =
-        FleetTerms { world: Arc::new(world), fleet: FleetId(0), admit, tenants, scrape_interval };
-    let front = Front::new(terms, 7);
-    // Ends with the test's runtime.
-    tokio::spawn(front.clone().keep_time());
+    let front = testing::front(MANIFESTS);
     let fronts = Fronts::new(vec![("demo".to_owned(), front.clone())]);
     Face { admission: Admission::new(fronts, access), front, description: description() }
 }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use forebay_core::admit::Terms;
+use forebay_core::api::InferenceFleetSpec;
 use forebay_core::api::policy::TenantSpec;
 use forebay_core::fleet::World;
 use forebay_core::gate::{Forebay, Outlook};
 use forebay_core::ids::FleetId;
+use forebay_core::manifest::{Errors, Located, Manifests};
 use forebay_core::time::Span;
 
 use crate::desk::Desk;
@@ -24,6 +26,34 @@ pub struct FleetTerms {
     pub tenants: Vec<TenantSpec>,
     /// How often pages are read.
     pub scrape_interval: Span,
+}
+
+impl FleetTerms {
+    /// The terms of every fleet of these manifests with their names, by [`FleetId`]. `seed` keys
+    /// the hashes of what clients choose.
+    ///
+    /// # Errors
+    /// Everything in the manifests that does not fit together.
+    pub fn read(
+        manifests: &Manifests,
+        seed: u64,
+        scrape_interval: Span,
+    ) -> Result<Vec<(String, Self)>, Errors> {
+        let (world, _) = manifests.resolve(None)?;
+        let world = Arc::new(world);
+        let read = |(index, fleet): (usize, &Located<InferenceFleetSpec>)| {
+            let policy = manifests.policy_of(fleet).map_err(|problem| Errors(vec![*problem]))?;
+            let terms = Self {
+                world: Arc::clone(&world),
+                fleet: FleetId(index as u16),
+                admit: Terms::read(manifests, fleet, &world.tiers, seed)?,
+                tenants: policy.spec().tenants.clone(),
+                scrape_interval,
+            };
+            Ok((fleet.name().to_owned(), terms))
+        };
+        manifests.fleets.iter().enumerate().map(read).collect()
+    }
 }
 
 /// Until somebody who plans says otherwise: whoever finds no engine hears so at once.

@@ -115,6 +115,8 @@ impl Front {
 
         let prompt = request.body.map(|body| &body.prompt);
         let prompt_tokens = request.told.prompt_tokens.or(prompt.map(|prompt| prompt.tokens));
+        // Without a body or a caller who tells (forward-auth, lists of models) there is no prompt
+        // that an engine would compute first, as far as anybody can see: it takes a place, no work.
         let prompt_tokens = prompt_tokens.unwrap_or(0);
         let output_tokens_max =
             request.told.output_tokens_max.or(request.body.and_then(|body| body.output_tokens_max));

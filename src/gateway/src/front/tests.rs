@@ -1,13 +1,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use forebay_core::admit::Terms;
-use forebay_core::ids::FleetId;
-use forebay_core::manifest::{self, Source};
-
 use super::*;
 use crate::body;
 use crate::desk::Reason;
+use crate::testing::terms;
 
 /// Headers, and nothing else.
 #[derive(Debug, Default)]
@@ -54,21 +51,6 @@ spec:
   tenants:
     - {name: acme, limits: {requestsPerMinute: 2}}
 "#;
-
-fn terms(text: &str) -> FleetTerms {
-    let manifests = manifest::parse(&[Source::new("test.yaml", text)]).unwrap();
-    let (world, _) = manifests.resolve(None).unwrap_or_else(|errors| panic!("{errors}"));
-    let fleet = &manifests.fleets[0];
-    let admit = Terms::read(&manifests, fleet, &world.tiers, 7).unwrap();
-    let tenants = manifests.policy_of(fleet).unwrap().spec().tenants.clone();
-    FleetTerms {
-        world: Arc::new(world),
-        fleet: FleetId(0),
-        admit,
-        tenants,
-        scrape_interval: Span::from_secs(1),
-    }
-}
 
 fn manifests(enforcement: &str) -> String {
     format!("{FLEET}{}", POLICY.replace("ENFORCEMENT", enforcement))

@@ -1,14 +1,10 @@
 //! The proxy over real sockets, between a client and test engines.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_core::admit::Terms;
 use forebay_core::fleet::Role;
-use forebay_core::ids::{FleetId, VariantId};
-use forebay_core::manifest::{self, Source};
-use forebay_core::time::Span;
+use forebay_core::ids::VariantId;
 use forebay_rig::engine::{self, Fixed, Listening, Service};
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
@@ -18,7 +14,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::front::{FleetTerms, Front};
+use crate::front::Front;
+use crate::testing;
 
 const FLEET: &str = r#"
 apiVersion: forebay.dev/v1alpha1
@@ -62,19 +59,7 @@ impl Rig {
             seed: 1,
         };
         let engines = engine::start(&options).await.unwrap();
-        let manifests = manifest::parse(&[Source::new("test.yaml", FLEET)]).unwrap();
-        let (world, _) = manifests.resolve(None).unwrap_or_else(|errors| panic!("{errors}"));
-        let fleet = &manifests.fleets[0];
-        let admit = Terms::read(&manifests, fleet, &world.tiers, 7).unwrap();
-        let terms = FleetTerms {
-            world: Arc::new(world),
-            fleet: FleetId(0),
-            admit,
-            tenants: Vec::new(),
-            scrape_interval: Span::from_secs(1),
-        };
-        let front = Front::new(terms, 7);
-        tokio::spawn(front.clone().keep_time());
+        let front = testing::front(FLEET);
         for address in &engines.addresses {
             front.endpoint_ready(&address.to_string(), VariantId(0), Role::Both);
         }

@@ -123,7 +123,7 @@ async fn measure(
     let service_ms = (scenario.first_token_ms, scenario.token_ms);
     let (forebay, folder) = (&options.forebay, &options.folder);
     let engines = engines::start(forebay, folder, scenario.engines, service_ms, SLOTS).await?;
-    let picking = start_picker(options, picker, &engines.endpoints()).await?;
+    let picking = start_picker(options, scenario, picker, &engines.endpoints()).await?;
     if scenario.rate <= 0.0 {
         tokio::time::sleep(SETTLE).await;
         let spent = picking.child.spent()?;
@@ -176,6 +176,7 @@ struct Serving {
 
 async fn start_picker(
     options: &Options,
+    scenario: &Scenario,
     picker: Picker,
     endpoints: &[String],
 ) -> Result<Serving, BenchError> {
@@ -189,7 +190,7 @@ async fn start_picker(
         }
         Picker::Forebay => {
             let fleet = options.folder.join("fleet.yaml");
-            write(&fleet, &scenario::fleet(endpoints))?;
+            write(&fleet, &scenario::fleet(scenario, endpoints))?;
             let fleet = fleet.display().to_string();
             let arguments = ["run", "--components", "gate", "--fleet", &fleet, "--ext-proc", &at];
             Child::start(&options.forebay, &arguments, &log)?

@@ -62,10 +62,15 @@ pub const ALL: [Scenario; 5] = [
     Scenario { name: "idle-100", rate: 0.0, engines: 100, ..PLAIN },
 ];
 
-/// A fleet of one tier at these endpoints, as a gate reads it.
-pub(super) fn fleet(endpoints: &[String]) -> String {
+/// A fleet of one tier at these endpoints, as a gate reads it. Its profile says what the engines
+/// of the scenario are, so that no picker is measured while it refuses.
+pub(super) fn fleet(scenario: &Scenario, endpoints: &[String]) -> String {
     let slos = "    - {tier: only, ttft: 2s, tpot: 100ms, percentile: 0.99}\n";
-    manifests(endpoints, slos, "    - {name: only, priority: 0}\n")
+    let tiers = "    - {name: only, priority: 0}\n";
+    let profile = PROFILE
+        .replace("FIRST_TOKEN_MS", &scenario.first_token_ms.to_string())
+        .replace("TOKEN_MS", &scenario.token_ms.max(STEP_MS_MIN).to_string());
+    manifests("fixed", endpoints, slos, tiers) + &profile
 }
 
 /// A fleet of two tiers at these endpoints; what they hold is not told.
@@ -74,15 +79,36 @@ pub(super) fn two_tiers(endpoints: &[String]) -> String {
                 - {tier: low, ttft: 5s, tpot: 200ms, percentile: 0.99}\n";
     let tiers = "    - {name: high, priority: 100, holdSecondsMax: 5, late: Refuse}\n    \
                  - {name: low, priority: 0, floor: 10%, holdSecondsMax: 5, late: Refuse}\n";
-    manifests(endpoints, slos, tiers)
+    manifests("llama-3.1-8b-fp8-l40s-tp1", endpoints, slos, tiers)
 }
 
-fn manifests(endpoints: &[String], slos: &str, tiers: &str) -> String {
+/// Shortest step of an engine, ms; none takes no time.
+const STEP_MS_MIN: f64 = 0.1;
+
+/// An engine whose time does not depend on what it computes.
+const PROFILE: &str = "---
+apiVersion: forebay.dev/v1alpha1
+kind: EngineProfile
+metadata: {name: fixed}
+spec:
+  model: test-model
+  quantization: none
+  accelerator: l40s
+  tensorParallel: 1
+  engine: test engine
+  stepTime: {fixedMs: TOKEN_MS, weightsMs: 0.0, computeMsPerKtoken: 0.0, overlapExponent: 1.0, kvReadMsPerKtoken: 0.0, attentionMsPerMpair: 0.0, calibration: 1.0}
+  kv: {capacityTokens: 100000000, blockTokens: 16, bytesPerToken: 131072}
+  limits: {maxNumBatchedTokens: 131072, maxNumSeqs: 1024}
+  requestOverheadMs: FIRST_TOKEN_MS
+  evidence: {level: Measured, source: \"the test engine's own settings\"}
+";
+
+fn manifests(profile: &str, endpoints: &[String], slos: &str, tiers: &str) -> String {
     let mut text = format!(
         "apiVersion: forebay.dev/v1alpha1\nkind: InferenceFleet\nmetadata: {{name: bench}}\n\
          spec:\n  models: [test-model]\n  trafficPolicyRef: {{name: bench}}\n  slos:\n{slos}  \
          variants:\n    - name: test\n      role: Both\n      acceleratorClass: l40s\n      \
-         profile: llama-3.1-8b-fp8-l40s-tp1\n      endpoints:\n"
+         profile: {profile}\n      endpoints:\n"
     );
     for endpoint in endpoints {
         // Writing to a String cannot fail.
@@ -105,7 +131,8 @@ mod tests {
     #[test]
     fn the_fleets_are_fleets() {
         let endpoints = ["127.0.0.1:8000".into(), "127.0.0.1:8001".into()];
-        for (text, tiers) in [(fleet(&endpoints), 1), (two_tiers(&endpoints), 2)] {
+        let single = ALL.map(|scenario| (fleet(&scenario, &endpoints), 1));
+        for (text, tiers) in single.into_iter().chain([(two_tiers(&endpoints), 2)]) {
             let manifests = parse(&[Source::new("fleet.yaml", text)]).unwrap();
             let (world, _) = manifests.resolve(None).unwrap_or_else(|errors| panic!("{errors}"));
             assert_eq!((world.fleets.len(), world.tiers.len()), (1, tiers));

@@ -3,6 +3,7 @@
 
 mod billing;
 mod calendar;
+mod check;
 mod clients;
 mod faults;
 mod flights;
@@ -37,7 +38,7 @@ use forebay_core::ids::{EndpointId, FleetId, TierId, VariantId};
 use forebay_core::observe::Store;
 use forebay_core::plan::{FleetView, PlanEffect, PlanEvent, Planner, ScaleTarget};
 use forebay_core::scenario::ScenarioPlan;
-use forebay_core::time::{PICOS_PER_SECOND, Picos, RUN_DAYS_MAX, Span, Time};
+use forebay_core::time::{PICOS_PER_SECOND, Picos, Span, Time};
 
 pub use rolls::ROLL_DELAY;
 pub use score::TPOT_OUTPUT_TOKENS_MIN;
@@ -195,7 +196,7 @@ struct GateSeat<'a> {
 impl<'a> Simulation<'a> {
     fn new(setup: Setup<'a>) -> Result<Self, SimulationError> {
         let Setup { world, scenario, source, duration, planner, gates, seed } = setup;
-        check(world, scenario, duration, gates.len())?;
+        check::check(world, scenario, duration, gates.len())?;
         let scores = Scores::new(world.tiers.len(), world.fleets.len()).map_err(|error| {
             SimulationError::Setup {
                 what: format!("latency histograms: {error}"),
@@ -458,46 +459,6 @@ impl<'a> Simulation<'a> {
 pub fn variant_name(world: &World, variant: VariantId) -> String {
     let entry = &world.variants[variant.index()];
     format!("{}/{}", world.fleets[entry.fleet.index()].name, entry.name)
-}
-
-fn check(
-    world: &World,
-    scenario: &ScenarioPlan,
-    duration: Span,
-    gates: usize,
-) -> Result<(), SimulationError> {
-    let refuse = |what: String, hint: &str| Err(SimulationError::Setup { what, hint: hint.into() });
-    if gates != world.fleets.len() {
-        return refuse(
-            format!("{gates} gates for {} fleets", world.fleets.len()),
-            "give one gate for each fleet",
-        );
-    }
-    if scenario.shares.is_empty() || scenario.shares.iter().any(|share| share.tenants.is_empty()) {
-        return refuse(
-            format!("scenario {} leaves traffic without a share or a tenant", scenario.name),
-            "give it at least one share, and each share at least one tenant",
-        );
-    }
-    if scenario.scrape_interval == Span::ZERO {
-        return refuse("a scrape interval of 0".into(), "use 15s, Prometheus's usual interval");
-    }
-    if duration > Span::from_secs(RUN_DAYS_MAX * 86_400) {
-        return refuse(
-            format!("a window of {duration}"),
-            "cut it with --window; a run holds at most 200 days",
-        );
-    }
-    for (index, variant) in world.variants.iter().enumerate() {
-        if world.replica_price(VariantId(index as u16)).is_none() {
-            let class = &world.accelerators[variant.accelerator.index()].name;
-            return refuse(
-                format!("{}: {class} has no price for its capacity type", variant.name),
-                "give the AcceleratorClass a price; unknown is not free",
-            );
-        }
-    }
-    Ok(())
 }
 
 fn slo_of(world: &World, fleet: FleetId, tier: TierId) -> Option<&forebay_core::fleet::Slo> {
