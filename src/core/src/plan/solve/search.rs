@@ -41,6 +41,8 @@ pub(super) struct Search {
     least: Vec<i64>,
     /// Most that they add to the ratio's sums.
     most: Vec<i64>,
+    /// What a replica of each variant takes of the shared limits, at their prices.
+    priced: Vec<f64>,
     cutoff: f64,
     slack: f64,
     pub(super) worth: Worth,
@@ -69,6 +71,11 @@ impl Search {
         self.counts.resize(part.offers.len(), 0);
         self.takes.clear();
         self.takes.resize(part.shared, 0);
+        self.priced.clear();
+        self.priced.extend((0..part.offers.len()).map(|v| {
+            let takes = &part.takes[v * part.shared..(v + 1) * part.shared];
+            takes.iter().zip(prices).map(|(each, price)| *each as f64 * price).sum::<f64>()
+        }));
         if part.ratio.is_empty() {
             return self.run_units(part, prices, worths, 0, visit);
         }
@@ -104,7 +111,7 @@ impl Search {
             return bound;
         }
         self.prepare(part, units);
-        let complete = self.descend(part, prices, 0, bound, visit);
+        let complete = self.descend(part, prices, 0, bound, 0.0, visit);
         if complete { self.cutoff } else { bound }
     }
 
@@ -201,17 +208,22 @@ impl Search {
         (lower, upper)
     }
 
-    /// Tries the counts of the variant at a depth. False where the budget ended it early.
+    /// Tries the counts of the variant at a depth. `sum` is the reduced value of the variants before
+    /// it, shortfalls left out. False where the budget ended it early.
     fn descend(
         &mut self,
         part: &Part,
         prices: &[f64],
         depth: usize,
         bound: f64,
+        sum: f64,
         visit: &mut Visit<'_>,
     ) -> bool {
         if depth == part.offers.len() {
-            self.leaf(part, prices, visit);
+            // Shortfalls only add to it: most mixes need not be added up exactly.
+            if sum < self.cutoff + slack(sum) {
+                self.leaf(part, prices, visit);
+            }
             return true;
         }
         if self.nodes >= self.nodes_max {
@@ -233,7 +245,8 @@ impl Search {
                 if next < self.cutoff - self.slack {
                     self.nodes += 1;
                     self.take(part, depth, v, count);
-                    complete &= self.descend(part, prices, depth + 1, next, visit);
+                    let own = part.offers[v].value(count) as f64 + self.priced[v] * count as f64;
+                    complete &= self.descend(part, prices, depth + 1, next, sum + own, visit);
                 } else if convex {
                     break;
                 }
