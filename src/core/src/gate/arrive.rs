@@ -48,7 +48,8 @@ impl Forebay {
             Verdict::Refuse(reason) => self.refuse(now, &held, reason, effects),
             // With nothing else waiting it need not go through the queue.
             Verdict::Welcome if self.queue.is_empty() && !held.late => {
-                match self.place(&held, self.needs(held.tier)) {
+                let may = self.may_enter(now, held.tier);
+                match self.place(&held, self.needs(held.tier)).filter(|_| may) {
                     Some(placement) => self.send(now, &held, &placement, effects),
                     None => self.push(now, held, effects),
                 }
@@ -120,6 +121,10 @@ impl Forebay {
             self.turn(now, held.tier, ahead)
         };
         if turn.is_none_or(|turn| turn > held.late_at) || held.late_at <= now {
+            // What no idle engine could do is no matter of room.
+            if held.late_at > now {
+                self.tiers[held.tier.index()].reserve.saw(now, false);
+            }
             match late {
                 Late::Refuse => return Verdict::Refuse(Refusal::Late),
                 Late::ServeLast => held.late = true,
@@ -237,6 +242,7 @@ impl Forebay {
     }
 
     pub(super) fn turned_late(&mut self, now: Time, held: Held, effects: &mut Vec<GateEffect>) {
+        self.tiers[held.tier.index()].reserve.saw(now, false);
         match self.tiers[held.tier.index()].late {
             Late::Refuse => self.refuse(now, &held, Refusal::Late, effects),
             Late::ServeLast => self.queue.push(Held { late: true, ..held }),

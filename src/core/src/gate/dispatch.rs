@@ -19,7 +19,7 @@ impl Forebay {
     /// Sends whatever has a credit, in order.
     pub(super) fn dispatch(&mut self, now: Time, effects: &mut Vec<GateEffect>) {
         while !self.queue.is_empty() && self.engines.any(Need::Credit) {
-            let Some((request, placement)) = self.next() else { break };
+            let Some((request, placement)) = self.next(now) else { break };
             let Some(held) = self.queue.remove(request) else { break };
             if !held.late && self.misses(now, &held, &placement) {
                 self.turned_late(now, held, effects);
@@ -43,6 +43,17 @@ impl Forebay {
         if self.tiers[tier.index()].deferrable { Need::Room } else { Need::Credit }
     }
 
+    /// Whether a tier may take a place, after those above it have kept theirs free.
+    pub(super) fn may_enter(&self, now: Time, tier: TierId) -> bool {
+        let above = &self.tiers[..tier.index()];
+        let kept: f64 = above.iter().map(|policy| policy.reserve.kept_at(now)).sum();
+        if kept <= 0.0 {
+            return true;
+        }
+        let places = self.engines.places();
+        places.free as f64 > kept.min(1.0) * places.all as f64
+    }
+
     pub(super) fn place(&self, held: &Held, need: Need) -> Option<Placement> {
         // Deferrable work enters only when nothing of a higher tier waits.
         if need == Need::Room && self.queue.any_above(held.tier) {
@@ -52,7 +63,7 @@ impl Forebay {
     }
 
     /// The next request and its place; `None` when nothing may go.
-    fn next(&self) -> Option<(RequestId, Placement)> {
+    fn next(&self, now: Time) -> Option<(RequestId, Placement)> {
         let tiers = || (0..self.tiers.len()).map(|index| TierId(index as u8));
         // What a floor guarantees goes first, room or no room.
         for tier in tiers().filter(|tier| self.tiers[tier.index()].floor > 0.0) {
@@ -68,6 +79,9 @@ impl Forebay {
             }
         }
         for tier in tiers().filter(|tier| self.queue.waits(*tier)) {
+            if !self.may_enter(now, tier) {
+                return None;
+            }
             let need = self.needs(tier);
             let mut looked = 0;
             for held in self.queue.in_order(tier) {
@@ -84,7 +98,7 @@ impl Forebay {
                 }
             }
         }
-        let late = self.queue.late_head()?;
+        let late = self.queue.late_head().filter(|late| self.may_enter(now, late.tier))?;
         let placement = self.place(late, self.needs(late.tier))?;
         Some((late.request, placement))
     }
@@ -108,6 +122,9 @@ impl Forebay {
         placement: &Placement,
         effects: &mut Vec<GateEffect>,
     ) {
+        if !held.late {
+            self.tiers[held.tier.index()].reserve.saw(now, true);
+        }
         let output_expected = self.output_of(held);
         let cost = f64::from(held.prompt_tokens) + f64::from(output_expected);
         self.queue.charge(held.tier, held.flow, held.user, cost as i64);

@@ -231,8 +231,8 @@ impl Gate for Forebay {
         self.would_have.get(tier.index()).copied()
     }
 
-    fn budget(&self, _now: Time, tier: TierId) -> Option<u64> {
-        if self.queue.any_above(tier) {
+    fn budget(&self, now: Time, tier: TierId) -> Option<u64> {
+        if self.queue.any_above(tier) || !self.may_enter(now, tier) {
             return Some(0);
         }
         let room = self.engines.room(self.context_tokens.value);

@@ -12,6 +12,7 @@ mod policy;
 mod queue;
 mod refuse;
 mod requests;
+mod reserve;
 mod returning;
 mod supply;
 mod would_have;

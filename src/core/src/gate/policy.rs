@@ -1,7 +1,8 @@
 //! What the traffic policy and the fleet say of a tier, and what was learned of it.
 
+use super::reserve::Reserve;
 use crate::fleet::{Late, Slo, World};
-use crate::ids::FleetId;
+use crate::ids::{FleetId, TierId};
 use crate::time::{Span, Time};
 
 /// Tokens of guaranteed share that a tier can save up: a few long prompts.
@@ -29,6 +30,8 @@ pub(super) struct Policy {
     /// Guaranteed share that it did not get yet, tokens.
     owed_tokens: f64,
     pub(super) output_tokens: Mean,
+    /// What lower tiers leave free for it.
+    pub(super) reserve: Reserve,
     taken: Rate,
 }
 
@@ -85,6 +88,7 @@ impl Policy {
             floor: tier.floor.clamp(0.0, 1.0),
             owed_tokens: 0.0,
             output_tokens: Mean::starting_at(OUTPUT_TOKENS_INITIAL),
+            reserve: Reserve::new(&world.fleets[fleet.index()], TierId(index as u8)),
             taken: Rate::default(),
         });
         tiers.collect()

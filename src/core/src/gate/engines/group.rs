@@ -50,6 +50,27 @@ pub(super) struct Group {
     order: Tournament,
     /// The same for deferrable work; absent also without room.
     room: Tournament,
+    /// Places there are, and those of them that are free.
+    places: Places,
+}
+
+/// How many requests may run at the same time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::gate) struct Places {
+    /// All of them.
+    pub(in crate::gate) all: u64,
+    /// Those where nobody runs.
+    pub(in crate::gate) free: u64,
+}
+
+impl Places {
+    pub(super) const fn plus(self, other: Self) -> Self {
+        Self { all: self.all + other.all, free: self.free + other.free }
+    }
+
+    const fn minus(self, other: Self) -> Self {
+        Self { all: self.all - other.all, free: self.free - other.free }
+    }
 }
 
 /// An endpoint for a request.
@@ -71,7 +92,21 @@ impl Group {
             engines: EndpointTable::default(),
             order: Tournament::default(),
             room: Tournament::default(),
+            places: Places::default(),
         }
+    }
+
+    pub(super) const fn places(&self) -> Places {
+        self.places
+    }
+
+    fn places_of(&self, engine: &Engine) -> Places {
+        if engine.draining || self.role == Role::Prefill {
+            return Places::default();
+        }
+        let slots = self.slots(engine);
+        let free = slots.saturating_sub(engine.requests());
+        Places { all: u64::from(slots), free: u64::from(free) }
     }
 
     /// Sequences read and write so much in the mean: how many of them keep the TPOT, and what
@@ -156,6 +191,8 @@ impl Group {
         let keys: Vec<_> = self.engines.values().iter().map(|engine| self.key(engine)).collect();
         let rooms: Vec<_> =
             self.engines.values().iter().map(|engine| self.room_key(engine)).collect();
+        let places = self.engines.values().iter().map(|engine| self.places_of(engine));
+        self.places = places.fold(Places::default(), Places::plus);
         self.order.rebuild(keys.into_iter());
         self.room.rebuild(rooms.into_iter());
     }
@@ -168,10 +205,12 @@ impl Group {
     ) -> Option<R> {
         // Requests may outlive their endpoint: then there is nothing to keep account of.
         let slot = self.engines.slot(endpoint)?;
+        let before = self.places_of(&self.engines.values()[slot]);
         let engine = &mut self.engines.values_mut()[slot];
         engine.forget_prompts(now);
         let result = change(engine);
         let engine = &self.engines.values()[slot];
+        self.places = self.places.minus(before).plus(self.places_of(engine));
         let (key, room) = (self.key(engine), self.room_key(engine));
         self.order.update(slot, key);
         self.room.update(slot, room);

@@ -7,7 +7,7 @@ mod group;
 mod share;
 mod tally;
 
-pub(super) use self::group::Lengths;
+pub(super) use self::group::{Lengths, Places};
 
 use self::engine::{Engine, Load};
 use self::group::{Choice, Group};
@@ -259,6 +259,11 @@ impl Engines {
     pub(super) fn any(&self, need: Need) -> bool {
         let mut answering = self.groups.iter().filter(|group| group.role != Role::Prefill);
         answering.any(|group| group.any(need))
+    }
+
+    /// Places of everybody that answers.
+    pub(super) fn places(&self) -> Places {
+        self.groups.iter().fold(Places::default(), |sum, group| sum.plus(group.places()))
     }
 
     /// Who would give this request its first token soonest, among those that have what it needs.
