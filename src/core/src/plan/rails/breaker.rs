@@ -21,6 +21,13 @@ const CHANCE_SIGMA: f64 = 3.0;
 pub(super) struct Breaker {
     /// When, of which variant, and how many there were before.
     scale_ins: VecDeque<(Time, VariantId, u32)>,
+    /// By [`TierId`]: the share that attained when they went, the best of these; `None` = not
+    /// known. What was bad before did not fall.
+    #[serde(default)]
+    before: Vec<Option<f64>>,
+    /// The same at the last look.
+    #[serde(default)]
+    last: Vec<Option<f64>>,
     open: Option<Open>,
 }
 
@@ -46,11 +53,15 @@ impl Breaker {
         if self.open.as_ref().is_some_and(|open| now >= open.until) {
             self.open = None;
         }
+        self.last = known.attainment.iter().map(|seen| seen.map(|seen| seen.share)).collect();
         self.scale_ins.retain(|(at, _, _)| now.since(*at) <= settings.breaker_watch);
         if self.scale_ins.is_empty() {
+            self.before.clear();
             return;
         }
-        let Some((tier, attained, promised)) = fallen(fleet, known, settings) else { return };
+        let fallen = fallen(fleet, known, &self.before, settings);
+        let Some((tier, attained, promised)) = fallen else { return };
+        self.before.clear();
         let mut undo: Vec<(VariantId, u32)> = Vec::new();
         let before = self.open.take().map(|open| open.undo).unwrap_or_default();
         let recent = self.scale_ins.drain(..).map(|(_, variant, before)| (variant, before));
@@ -69,6 +80,13 @@ impl Breaker {
             self.scale_ins.pop_front();
         }
         self.scale_ins.push_back((now, variant, before));
+        self.before.resize(self.before.len().max(self.last.len()), None);
+        for (best, last) in self.before.iter_mut().zip(&self.last) {
+            *best = match (*best, *last) {
+                (Some(best), Some(last)) => Some(best.max(last)),
+                (best, last) => best.or(last),
+            };
+        }
     }
 
     /// Until when it holds, if it does.
@@ -89,10 +107,12 @@ impl Breaker {
     }
 }
 
-/// The first tier that is below what it was promised by more than the drop and more than chance.
+/// The first tier that is below what it was promised, and below what it had `before`, by more than
+/// the drop and more than chance.
 fn fallen(
     fleet: &Fleet,
     known: &FleetEvidence,
+    before: &[Option<f64>],
     settings: &RailSettings,
 ) -> Option<(TierId, f64, f64)> {
     let tiers = fleet.slos.iter().zip(&known.attainment).enumerate();
@@ -100,7 +120,9 @@ fn fallen(
         let promised = slo.as_ref()?.percentile();
         let seen = attainment.filter(|seen| seen.requests >= settings.breaker_requests_min)?;
         let chance = CHANCE_SIGMA * (promised * (1.0 - promised) / seen.requests).sqrt();
-        let fell = promised - seen.share > settings.breaker_drop.max(chance);
+        // Unknown before: it is taken to have been kept.
+        let before = before.get(index).copied().flatten().unwrap_or(promised).min(promised);
+        let fell = before - seen.share > settings.breaker_drop.max(chance);
         fell.then_some((TierId(index as u8), seen.share, promised))
     })
 }

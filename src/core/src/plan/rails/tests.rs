@@ -247,6 +247,23 @@ fn attainment_that_falls_after_a_scale_in_undoes_and_holds_it() {
 }
 
 #[test]
+fn attainment_that_was_bad_before_a_scale_in_did_not_fall() {
+    let mut case = Case::new([3, 6]);
+    let attained = |share: f64| vec![Some(Attainment { share, requests: 2_000.0 })];
+    // A burst that nobody was ready for is over; its misses are still in the window.
+    case.known.attainment = attained(0.75);
+    assert_eq!(case.follow(0.0, &[3, 5]), [3, 5]);
+    case.known.attainment = attained(0.8);
+    assert_eq!(case.follow(60.0, &[3, 4]), [3, 4]);
+    case.known.attainment = attained(0.79);
+    assert_eq!(case.follow(120.0, &[3, 4]), [3, 4]);
+    // Worse than it had become before the last of them.
+    case.known.attainment = attained(0.77);
+    assert_eq!(case.follow(180.0, &[3, 4]), [3, 6]);
+    assert_eq!(case.said(), ["undone: 77.0 % attained of 99.0 % promised after replicas went"]);
+}
+
+#[test]
 fn predictions_that_are_far_off_leave_only_advice_until_they_are_right_again() {
     let mut case = Case::new([1, 1]);
     let mut standing = |relative: f64, samples: u32| {
