@@ -11,6 +11,7 @@ mod picker;
 mod reload;
 mod serve;
 mod terms;
+mod tls;
 
 pub(crate) use arguments::RunArguments;
 pub(crate) use peer_flags::understood;

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use super::arguments::RunArguments;
 use super::pages::{self, Ready};
+use super::tls::Face;
 use super::{Background, announce, picker};
 
 /// How often it is looked whether everything has ended, once it was told to stop.
@@ -110,20 +111,23 @@ async fn bind(
 ) -> Result<Vec<JoinHandle<()>>> {
     let mut faces = picker::bind(arguments, fronts, ready, stop).await?;
     if let Some(address) = arguments.listen {
+        let tls = arguments.tls.of(Face::Proxy)?;
         let listener = listen("reverse proxy", address).await?;
         let (proxy, stopped) = (Proxy::new(fronts.clone()), stopped(stop));
-        faces.push(tokio::spawn(async move { proxy.serve(listener, stopped).await }));
+        faces.push(tokio::spawn(async move { proxy.serve(listener, tls, stopped).await }));
     }
     if let Some(address) = arguments.admit {
         let tokens = arguments.admit_tokens.as_deref().map(read_tokens).transpose()?;
-        let access = Access::new(address, tokens.as_deref(), false)
+        let by_certificate = arguments.tls.admit_by_certificate();
+        let access = Access::new(address, tokens.as_deref(), by_certificate)
             .with_context(|| format!("--admit {address}"))?;
+        let tls = arguments.tls.of(Face::Webhook)?;
         let listener = listen("request admission webhook", address).await?;
         let face = Admission::new(fronts.clone(), access);
         if let Some(path) = arguments.admit_tokens.clone() {
             tokio::spawn(follow_tokens(face.clone(), path, stopped(stop)));
         }
-        faces.push(tokio::spawn(admission::serve(face, listener, stopped(stop))));
+        faces.push(tokio::spawn(admission::serve(face, listener, tls, stopped(stop))));
     }
     Ok(faces)
 }
