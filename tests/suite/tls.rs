@@ -31,10 +31,9 @@ fn ask(
         let url = format!("https://{at}{path}");
         let request = match body {
             None => client.get(url),
-            Some(body) => client
-                .post(url)
-                .header("content-type", "application/json")
-                .body(body.to_string()),
+            Some(body) => {
+                client.post(url).header("content-type", "application/json").body(body.to_string())
+            }
         };
         let answer = request.send().await.ok()?;
         let status = answer.status().as_u16();
