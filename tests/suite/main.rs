@@ -10,3 +10,4 @@ mod envoy;
 mod live;
 mod proxy;
 mod support;
+mod tls;

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod alarm;
+pub mod authority;
 pub mod bench;
 pub mod engine;
 pub mod load;

@@ -7,7 +7,7 @@ mod python;
 mod webhook;
 
 /// One slot of 300 ms in each engine, tiers that the client names, one tenant with a limit.
-fn fleet(endpoints: &[std::net::SocketAddr]) -> String {
+pub(crate) fn fleet(endpoints: &[std::net::SocketAddr]) -> String {
     let quoted: Vec<_> = endpoints.iter().map(|at| format!("\"{at}\"")).collect();
     format!(
         "apiVersion: forebay.dev/v1alpha1

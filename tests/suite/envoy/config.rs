@@ -7,7 +7,7 @@ use super::proxy::{Config, binary};
 #[test]
 fn shipped_configurations_are_valid() {
     let Some(envoy) = binary() else { return };
-    for config in [Config::answers_pass(), Config::answers_survive()] {
+    for config in [Config::answers_pass(), Config::answers_survive(), Config::ext_authz()] {
         let output = Command::new(&envoy)
             .args(["--mode", "validate", "--use-dynamic-base-id", "-c"])
             .arg(config.path())

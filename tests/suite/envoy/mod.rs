@@ -11,6 +11,7 @@ mod proxy;
 mod clients_and_engines;
 mod config;
 mod crowd;
+mod ext_authz;
 mod processes;
 mod wire;
 

@@ -29,6 +29,11 @@ impl Config {
         Self { file: "answers-survive.yaml", changes: Vec::new() }
     }
 
+    /// No picker: the webhook is asked about every request.
+    pub(super) const fn ext_authz() -> Self {
+        Self { file: "ext-authz.yaml", changes: Vec::new() }
+    }
+
     pub(super) fn with(mut self, from: &str, to: &str) -> Self {
         self.changes.push((from.into(), to.into()));
         self

@@ -8,6 +8,8 @@ use anyhow::{Result, anyhow};
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use super::tls::TlsArguments;
+
 #[derive(Args, Debug)]
 pub(crate) struct RunArguments {
     /// Parts of Forebay that run in this process.
@@ -42,8 +44,9 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "ADDR")]
     pub(crate) admit: Option<SocketAddr>,
 
-    /// File with the tokens of the webhook's callers, one to a line. Needed off loopback.
-    #[arg(long, value_name = "FILE")]
+    /// File with the tokens of the webhook's callers, one to a line. Off loopback these or client
+    /// certificates are needed.
+    #[arg(long, value_name = "FILE", conflicts_with = "admit_client_ca")]
     pub(crate) admit_tokens: Option<PathBuf>,
 
     /// Metrics of this process, at `/metrics`.
@@ -62,14 +65,8 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "PATH", default_value = "/metrics")]
     pub(crate) metrics_path: String,
 
-    /// Folder with `tls.crt` and `tls.key` of the faces; read again when they change. Without it
-    /// they speak plain text.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) tls: Option<PathBuf>,
-
-    /// TLS for the endpoint picker with a certificate of its own making, where `--tls` gives none.
-    #[arg(long)]
-    pub(crate) ext_proc_self_signed: bool,
+    #[command(flatten)]
+    pub(crate) tls: TlsArguments,
 
     /// Longest time that what is held or in flight may take after SIGTERM, seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]

@@ -11,6 +11,7 @@ mod picker;
 mod reload;
 mod serve;
 mod terms;
+mod tls;
 
 pub(crate) use arguments::RunArguments;
 pub(crate) use peer_flags::understood;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use forebay_core::time::Span;
 use forebay_gateway::front::{Front, Fronts};
+use forebay_gateway::metrics::Sources;
 use forebay_telemetry::scrape::Fetcher;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
@@ -53,10 +55,12 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
             .map(|(name, terms)| (name.clone(), Front::new(terms.clone(), seed)))
             .collect(),
     );
+    let admission = serve::admission(arguments, &fronts)?;
+    let page = Sources { fronts, admission };
     let ready = Ready::default();
     let (stop, stopping) = watch::channel(false);
     let background = Background {
-        fronts: fronts.clone(),
+        sources: page.clone(),
         ready: ready.clone(),
         stopping: stopping.clone(),
         reload: reload::Reload {
@@ -68,14 +72,15 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
     };
     let started = background.start(arguments, read.engines)?;
     let data = current_thread()?;
-    let result = data.block_on(serve::serve(arguments, &fronts, &ready, stop));
+    let result = data.block_on(serve::serve(arguments, &page, &ready, stop));
     started.join().map_err(|_| anyhow!("the background thread panicked"))?;
     result
 }
 
 /// Everything that is not data: engines' pages, our pages, files.
 struct Background {
-    fronts: Fronts,
+    /// Of the page of metrics; also the gates.
+    sources: Sources,
     ready: Ready,
     stopping: watch::Receiver<bool>,
     reload: reload::Reload,
@@ -107,11 +112,11 @@ impl Background {
                 if failed {
                     return;
                 }
-                watched.apply(&self.fronts, &engines);
+                watched.apply(&self.sources.fronts, &engines);
                 self.ready.set(true);
                 let mut stopping = self.stopping;
                 tokio::select! {
-                    () = self.reload.watch(&self.fronts, &mut watched) => {}
+                    () = self.reload.watch(&self.sources.fronts, &mut watched) => {}
                     _ = stopping.wait_for(|stop| *stop) => {}
                 }
             });

@@ -7,8 +7,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use forebay_gateway::front::Fronts;
-use forebay_gateway::metrics;
+use forebay_gateway::metrics::{self, Sources};
 use tokio::sync::watch;
 
 /// Whether this process takes requests: not before its engines were looked at, not after it was
@@ -32,12 +31,12 @@ impl Ready {
 }
 
 /// `/metrics`.
-pub(super) fn metrics(fronts: Fronts) -> Router {
-    Router::new().route("/metrics", get(page)).with_state(fronts)
+pub(super) fn metrics(sources: Sources) -> Router {
+    Router::new().route("/metrics", get(page)).with_state(sources)
 }
 
-async fn page(State(fronts): State<Fronts>) -> Response {
-    match metrics::page(fronts.all()) {
+async fn page(State(sources): State<Sources>) -> Response {
+    match metrics::page(&sources) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }

@@ -1,15 +1,10 @@
 //! The endpoint picker and its gRPC health.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use anyhow::Result;
 use forebay_gateway::ext_proc::{Picker, Settings};
 use forebay_gateway::front::Fronts;
 use forebay_gateway::grpc;
 use forebay_gateway::health::Health;
-use forebay_gateway::tls::{Files, Protocols, Resolver, server_config};
-use rustls::ServerConfig;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
@@ -17,6 +12,7 @@ use tonic::service::Routes;
 use super::arguments::RunArguments;
 use super::pages::Ready;
 use super::serve::{listen, stopped};
+use super::tls::Face;
 
 /// Binds and starts what was asked for.
 pub(super) async fn bind(
@@ -28,11 +24,7 @@ pub(super) async fn bind(
     let health = Health::new(ready.subscribe());
     let mut faces = Vec::new();
     if let Some(address) = arguments.ext_proc {
-        let tls = match (&arguments.tls, arguments.ext_proc_self_signed) {
-            (Some(folder), _) => Some(from_files(folder)?),
-            (None, true) => Some(server_config(Resolver::self_signed()?, Protocols::Http2, None)?),
-            (None, false) => None,
-        };
+        let tls = arguments.tls.of(Face::Picker)?;
         let listener = listen("endpoint picker (ext_proc)", address).await?;
         let picker = Picker::new(fronts.clone(), Settings::default());
         let routes = Routes::new(picker.service()).add_service(health.clone().service());
@@ -45,11 +37,4 @@ pub(super) async fn bind(
         faces.push(tokio::spawn(grpc::serve(listener, routes, None, stopped(stop))));
     }
     Ok(faces)
-}
-
-/// The certificate in a folder, for as long as this runs.
-fn from_files(folder: &Path) -> Result<Arc<ServerConfig>> {
-    let resolver = Resolver::from_files(Files::in_folder(folder))?;
-    tokio::spawn(Arc::clone(&resolver).keep_fresh());
-    Ok(server_config(resolver, Protocols::Http2, None)?)
 }

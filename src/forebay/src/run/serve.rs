@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use axum::Router;
 use forebay_gateway::admission::{self, Access, Admission};
 use forebay_gateway::front::Fronts;
+use forebay_gateway::metrics::Sources;
 use forebay_gateway::proxy::Proxy;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,6 +19,7 @@ use tracing::{info, warn};
 
 use super::arguments::RunArguments;
 use super::pages::{self, Ready};
+use super::tls::Face;
 use super::{Background, announce, picker};
 
 /// How often it is looked whether everything has ended, once it was told to stop.
@@ -30,16 +32,17 @@ const TOKENS_LOOK: Duration = Duration::from_secs(2);
 /// grace is over.
 pub(super) async fn serve(
     arguments: &RunArguments,
-    fronts: &Fronts,
+    sources: &Sources,
     ready: &Ready,
     stop: watch::Sender<bool>,
 ) -> Result<()> {
+    let fronts = &sources.fronts;
     for (_, front) in fronts.all() {
         tokio::spawn(front.clone().keep_time());
     }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let faces = bind(arguments, fronts, ready, &stop).await?;
+    let faces = bind(arguments, sources, ready, &stop).await?;
     tokio::select! {
         _ = terminate.recv() => info!("SIGTERM: refusing what is new, ending what is here"),
         _ = interrupt.recv() => info!("SIGINT: refusing what is new, ending what is here"),
@@ -72,7 +75,7 @@ pub(super) async fn pages(
 ) -> Result<()> {
     let mut routers: Vec<(&str, SocketAddr, Router)> = Vec::new();
     if let Some(address) = metrics {
-        routers.push(("metrics", address, pages::metrics(background.fronts.clone())));
+        routers.push(("metrics", address, pages::metrics(background.sources.clone())));
     }
     if let Some(address) = health {
         routers.push(("health", address, pages::health(background.ready.clone())));
@@ -104,28 +107,37 @@ pub(super) async fn listen(face: &str, address: SocketAddr) -> Result<TcpListene
 /// Binds every face that was asked for, then starts them.
 async fn bind(
     arguments: &RunArguments,
-    fronts: &Fronts,
+    sources: &Sources,
     ready: &Ready,
     stop: &watch::Sender<bool>,
 ) -> Result<Vec<JoinHandle<()>>> {
+    let fronts = &sources.fronts;
     let mut faces = picker::bind(arguments, fronts, ready, stop).await?;
     if let Some(address) = arguments.listen {
+        let tls = arguments.tls.of(Face::Proxy)?;
         let listener = listen("reverse proxy", address).await?;
         let (proxy, stopped) = (Proxy::new(fronts.clone()), stopped(stop));
-        faces.push(tokio::spawn(async move { proxy.serve(listener, stopped).await }));
+        faces.push(tokio::spawn(async move { proxy.serve(listener, tls, stopped).await }));
     }
-    if let Some(address) = arguments.admit {
-        let tokens = arguments.admit_tokens.as_deref().map(read_tokens).transpose()?;
-        let access = Access::new(address, tokens.as_deref(), false)
-            .with_context(|| format!("--admit {address}"))?;
+    if let (Some(address), Some(face)) = (arguments.admit, sources.admission.clone()) {
+        let tls = arguments.tls.of(Face::Webhook)?;
         let listener = listen("request admission webhook", address).await?;
-        let face = Admission::new(fronts.clone(), access);
         if let Some(path) = arguments.admit_tokens.clone() {
             tokio::spawn(follow_tokens(face.clone(), path, stopped(stop)));
         }
-        faces.push(tokio::spawn(admission::serve(face, listener, stopped(stop))));
+        faces.push(tokio::spawn(admission::serve(face, listener, tls, stopped(stop))));
     }
     Ok(faces)
+}
+
+/// The webhook, if it is asked for: whom it lets in.
+pub(super) fn admission(arguments: &RunArguments, fronts: &Fronts) -> Result<Option<Admission>> {
+    let Some(address) = arguments.admit else { return Ok(None) };
+    let tokens = arguments.admit_tokens.as_deref().map(read_tokens).transpose()?;
+    let by_certificate = arguments.tls.admit_by_certificate();
+    let access = Access::new(address, tokens.as_deref(), by_certificate)
+        .with_context(|| format!("--admit {address}"))?;
+    Ok(Some(Admission::new(fronts.clone(), access)))
 }
 
 fn read_tokens(path: &Path) -> Result<String> {

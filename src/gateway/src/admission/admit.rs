@@ -11,6 +11,7 @@ use forebay_core::gate::Refusal;
 use forebay_core::time::{Span, Time};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
+use tokio::time::timeout;
 
 use super::answer::{Admitted, Ticketed};
 use super::ask::{AdmitRequest, HOLD_SECONDS_MAX, Parked, Wait};
@@ -25,6 +26,9 @@ use crate::front::{Denied, HEADER_REQUEST_ID, HEADER_TICKET, Pass, Request};
 const TICKET_LIFE_MIN: Span = Span::from_secs(300);
 /// And at most this long, as those of the other faces.
 const TICKET_LIFE_MAX: Span = Span::from_secs(24 * 3_600);
+/// Between two questions with one ticket where nobody can tell when there will be room: engines'
+/// pages are read about as often.
+const POLL_PAUSE: Span = Span::from_secs(1);
 /// Pieces of a prompt that a ticket remembers to find its cache by: shared beginnings are at the
 /// beginning, and tickets are many.
 const PARKED_PIECES_MAX: usize = 64;
@@ -42,8 +46,10 @@ pub(super) async fn admit(
     caller: Caller,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let mut parked = read(&caller.headers, body)?.checked()?;
-    face.ask(&caller, &mut parked, None).await
+    let parked = read(&caller.headers, body)?.checked()?;
+    face.room(&caller)?;
+    let decided = face.decide(&caller, &parked).await;
+    face.answer(&caller, &parked, decided, None)
 }
 
 /// `GET /v1/admit/{ticket}?wait_s=30`.
@@ -69,7 +75,9 @@ pub(super) async fn redeem(
     let kept = parked.clone();
     // Whoever hangs up while he waits finds his ticket again.
     let mut back = PutBack::new(&face, ticket, caller.holder, until, kept);
-    let answer = face.ask(&caller, &mut parked, Some((ticket, until))).await;
+    face.room(&caller)?;
+    let decided = face.decide_within(&caller, &mut parked, Span::from_seconds(wait)).await;
+    let answer = face.answer(&caller, &parked, decided, Some((ticket, until)));
     // Tickets are renewed, and leases granted, by the answer itself; a full table keeps the place.
     if !matches!(answer, Err(Problem::Full(_))) {
         back.spent();
@@ -100,28 +108,66 @@ pub(super) fn body_problem(error: &BytesRejection) -> Problem {
 }
 
 impl Admission {
-    /// Puts a question to the gate and words its answer. `again`: the ticket that it came with.
-    async fn ask(
-        &self,
-        caller: &Caller,
-        parked: &mut Parked,
-        again: Option<(TicketId, Time)>,
-    ) -> Result<Response, Problem> {
-        self.shared.leases.room(caller.holder).map_err(Problem::Full)?;
-        let request_id = single(&caller.headers, HEADER_REQUEST_ID);
-        let decided = {
+    /// Whether the caller may hold one more lease: else asking is in vain.
+    fn room(&self, caller: &Caller) -> Result<(), Problem> {
+        self.shared.leases.room(caller.holder).map_err(Problem::Full)
+    }
+
+    /// Puts a question to the gate.
+    async fn decide(&self, caller: &Caller, parked: &Parked) -> Result<Pass, Denied> {
+        let waiting = {
             let facts = parked.facts(caller);
-            let request = Request {
+            self.shared.fronts.admit(Request {
                 facts: &facts,
                 body: parked.body.as_ref(),
                 candidates: parked.candidates.clone(),
                 told: parked.told.clone(),
-            };
-            match self.shared.fronts.admit(request) {
-                Ok(waiting) => waiting.await,
-                Err(denied) => Err(denied),
+            })?
+        };
+        waiting.await
+    }
+
+    /// Puts a question to the gate and waits for as long as its caller wants to, at most as long
+    /// as its tier holds anybody. Where there is no endpoint the gate says so at once: then what
+    /// is waited for is an endpoint.
+    async fn decide_within(
+        &self,
+        caller: &Caller,
+        parked: &mut Parked,
+        wait: Span,
+    ) -> Result<Pass, Denied> {
+        let (mut changes, wait) = {
+            let facts = parked.facts(caller);
+            match self.shared.fronts.of(facts.model()) {
+                Some(front) => (front.changes(), wait.min(front.hold_max(&facts))),
+                None => return self.decide(caller, parked).await,
             }
         };
+        let end = self.now() + wait;
+        loop {
+            changes.mark_unchanged();
+            let decided = self.decide(caller, parked).await;
+            let left = end.since(self.now());
+            if !decided.as_ref().is_err_and(finds_nobody) || left == Span::ZERO {
+                return decided;
+            }
+            let left_now = std::time::Duration::from_nanos(left.0);
+            if !matches!(timeout(left_now, changes.changed()).await, Ok(Ok(()))) {
+                return decided;
+            }
+            parked.again(end.since(self.now()));
+        }
+    }
+
+    /// Words an answer. `again`: the ticket that the question came with.
+    fn answer(
+        &self,
+        caller: &Caller,
+        parked: &Parked,
+        decided: Result<Pass, Denied>,
+        again: Option<(TicketId, Time)>,
+    ) -> Result<Response, Problem> {
+        let request_id = single(&caller.headers, HEADER_REQUEST_ID);
         match decided {
             Ok(pass) => self.grant(caller, parked, pass),
             Err(denied) => Ok(match may_wait(&denied, parked.wait) {
@@ -177,6 +223,7 @@ impl Admission {
         if until <= now {
             return None;
         }
+        let pause = pause(refused, parked.told.hold_max);
         let mut parked = parked.clone();
         parked.told.place = Some(place);
         shorten(&mut parked);
@@ -191,6 +238,11 @@ impl Admission {
         if let Ok(value) = HeaderValue::from_str(&format!("/v1/admit/{ticket}")) {
             headers.insert(header::LOCATION, value);
         }
+        if let Some(pause) = pause {
+            let millis = pause.0.div_ceil(1_000_000);
+            headers.insert(header::RETRY_AFTER, millis.div_ceil(1_000).into());
+            headers.insert("retry-after-ms", millis.into());
+        }
         Some(response)
     }
 
@@ -198,6 +250,21 @@ impl Admission {
     fn is_asked_for(&self, ticket: TicketId, holder: u64) -> bool {
         self.asked_for().contains(&(ticket, holder))
     }
+}
+
+/// Whether there is no endpoint for it, which the gate says at once.
+const fn finds_nobody(denied: &Denied) -> bool {
+    matches!(
+        denied,
+        Denied::Refused { refused: Refused { reason: Reason::Gate(Refusal::NoEndpoints), .. }, .. }
+    )
+}
+
+/// When to ask with the ticket again; `None` = at once, since the caller has waited here.
+fn pause(refused: &Refused, held: Option<Span>) -> Option<Span> {
+    let has_waited = refused.reason == Reason::Gate(Refusal::TtlExpired)
+        && held.is_some_and(|held| held > Span::ZERO);
+    (!has_waited).then(|| refused.retry_after.unwrap_or(POLL_PAUSE))
 }
 
 /// The refusal, if the question may come back: it was only not its turn yet.

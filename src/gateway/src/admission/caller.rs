@@ -1,6 +1,7 @@
 //! Who calls: checked before a body is read.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use http::HeaderMap;
@@ -15,7 +16,7 @@ pub(super) const HEADER_TOKEN: &str = "x-forebay-token";
 /// The name in a client certificate that TLS has verified, put among a request's extensions by
 /// the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateName(pub String);
+pub struct CertificateName(pub Arc<str>);
 
 /// Somebody who may ask.
 #[derive(Clone, Debug)]
@@ -25,7 +26,7 @@ pub(super) struct Caller {
     /// From where.
     pub(super) peer: Option<SocketAddr>,
     /// The name in a verified certificate.
-    pub(super) certificate: Option<String>,
+    pub(super) certificate: Option<Arc<str>>,
     /// Whatever else it said.
     pub(super) headers: HeaderMap,
 }
@@ -44,7 +45,7 @@ impl Caller {
     pub(super) fn of(parts: &Parts, face: &Admission, bearer: bool) -> Result<Self, Problem> {
         let extensions = &parts.extensions;
         let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
-        let certificate = extensions.get::<CertificateName>().map(|name| name.0.clone());
+        let certificate = extensions.get::<CertificateName>().map(|name| Arc::clone(&name.0));
         let text = |name: &str| parts.headers.get(name)?.to_str().ok();
         let token = text(HEADER_TOKEN)
             .or_else(|| text("authorization").filter(|_| bearer).and_then(bearer_token));

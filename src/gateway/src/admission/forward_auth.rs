@@ -9,8 +9,10 @@
 //! there is budget for them.
 //!
 //! - 200: go on; `x-forebay-tier` and `x-forebay-tenant` say what it was taken for.
-//! - Envoy `ext_authz` over HTTP: a refusal is 429 or 503 and is passed to the client as it is.
-//!   Its timeout is 200 ms unless it is told otherwise, which is enough: nobody is held here.
+//! - Envoy `ext_authz` over HTTP asks for `/auth` followed by the path of the request: a refusal by
+//!   429 is passed to the client as it is, one by 503 with its status alone
+//!   (`policies/envoy/ext-authz.yaml` says so to Envoy, which makes 403 of it otherwise). Its timeout
+//!   is 200 ms unless it is told otherwise, which is enough: nobody is held here.
 //! - NGINX `auth_request` passes on 2xx, 401 and 403, and makes a 500 of all else. Ask for
 //!   `/auth?deny=403`: a refusal is then 403 with the true status in `x-forebay-status`, which
 //!   `policies/nginx/forward-auth.conf` turns back into 429 with `Retry-After`.
@@ -51,8 +53,12 @@ pub(super) async fn authorize(
     query: Result<Query<AuthQuery>, axum::extract::rejection::QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    // The request's own query may be there, too: whatever it says is not for us.
-    let Query(query) = query.unwrap_or_default();
+    // Below `/auth` the path is the request's own, and so is the query: its client must not say
+    // which fleet's policy counts, or how he is refused.
+    let Query(query) = match request.uri().path() {
+        "/auth" => query.unwrap_or_default(),
+        _ => Query::default(),
+    };
     // The body of the request is not read, if a proxy sends one at all.
     let (parts, _) = request.into_parts();
     let caller = Caller::of(&parts, &face, false)?;

@@ -31,7 +31,7 @@ pub fn description() -> Value {
             "requestBody": body::<AdmitRequest>(&mut schemas),
             "responses": with_errors(&mut schemas, &[400, 401, 404, 413, 415, 429, 503], &[
                 ("200", json::<Admitted>, "It may go: send it, then release the lease."),
-                ("202", json::<Ticketed>, "It waits outside: ask with the ticket."),
+                ("202", json::<Ticketed>, "It waits outside: ask with the ticket, after `retry-after`."),
             ]),
         }},
         "/v1/admit/{ticket}": {"get": {
@@ -41,12 +41,12 @@ pub fn description() -> Value {
                 {"name": "ticket", "in": "path", "required": true,
                  "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"}},
                 {"name": "wait_s", "in": "query", "required": false,
-                 "description": "Seconds to hold the connection; never more than the tier's.",
+                 "description": "Seconds to hold the connection, also while there is no endpoint; never more than the tier's.",
                  "schema": {"type": "number", "minimum": 0, "maximum": HOLD_SECONDS_MAX}},
             ],
             "responses": with_errors(&mut schemas, &[400, 401, 404, 409, 429, 503], &[
                 ("200", json::<Admitted>, "It may go: send it, then release the lease."),
-                ("202", json::<Ticketed>, "Not yet: ask again with the same ticket."),
+                ("202", json::<Ticketed>, "Not yet: ask again with the same ticket, after `retry-after` where that is given."),
             ]),
         }},
         "/v1/release": {"post": {
@@ -132,6 +132,9 @@ fn with_errors(
     let mut responses = Map::new();
     for (status, content, description) in answers {
         let mut response = json!({"description": description});
+        if *status == "202" {
+            response["headers"] = headers_of(202);
+        }
         if let Some(content) = content(schemas) {
             response["content"] = content;
         }
@@ -164,14 +167,18 @@ const fn meaning(status: u16) -> &'static str {
 
 /// Headers that come with a refusal.
 fn headers_of(status: u16) -> Value {
-    if !matches!(status, 403 | 429 | 503) {
-        return json!({});
-    }
     let text =
         |description: &str| json!({"description": description, "schema": {"type": "string"}});
+    let seconds = text("Whole seconds until it is worth to come back, where known.");
+    let millis = text("The same in milliseconds.");
+    match status {
+        403 | 429 | 503 => {}
+        202 => return json!({"retry-after": seconds, "retry-after-ms": millis}),
+        _ => return json!({}),
+    }
     json!({
-        "retry-after": text("Whole seconds until it is worth to come back, where known."),
-        "retry-after-ms": text("The same in milliseconds."),
+        "retry-after": seconds,
+        "retry-after-ms": millis,
         crate::front::HEADER_DROPPED_REASON: text("Why."),
     })
 }

@@ -13,7 +13,10 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::front::Front;
+use crate::metrics::Sources;
 use crate::testing;
+
+mod waiting;
 
 const MANIFESTS: &str = r#"
 apiVersion: forebay.dev/v1alpha1
@@ -320,28 +323,6 @@ async fn nobody_ready_is_503_and_a_ticket_waits_for_somebody() {
 }
 
 #[tokio::test]
-async fn whoever_hangs_up_while_he_waits_finds_his_ticket_again() {
-    let face = face();
-    // Somebody starts engines for whoever waits: so requests without an endpoint are held.
-    face.front.desk().outlook(&forebay_core::gate::Outlook { coming: &[], on_demand: true });
-    let mut work = question();
-    work["wait"] = json!("ticket");
-    work["tier"] = json!("batch");
-    let ticket = face.post("/v1/admit", &work).await.text("ticket").to_owned();
-    let path = format!("/v1/admit/{ticket}?wait_s=20");
-    {
-        let waiting = face.get(&path);
-        tokio::pin!(waiting);
-        let held = tokio::time::timeout(Duration::from_millis(50), &mut waiting).await;
-        assert!(held.is_err(), "it is held");
-        let second = face.get(&format!("/v1/admit/{ticket}")).await;
-        assert_eq!((second.status, second.code()), (StatusCode::CONFLICT, "ticket_in_use"));
-    }
-    face.front.endpoint_ready("127.0.0.1:8000", VariantId(0), Role::Both);
-    assert_eq!(face.get(&path).await.status, StatusCode::OK);
-}
-
-#[tokio::test]
 async fn a_tenant_over_its_limit_hears_when_to_come_back() {
     let face = ready();
     let mut ours = question();
@@ -373,6 +354,19 @@ async fn a_lease_that_is_never_released_is_given_back_and_counted() {
     let counted = face.admission.lease_meters();
     assert_eq!((counted.granted, counted.released, counted.expired, counted.held), (1, 0, 1, 0));
     timer.abort();
+    face.post("/v1/admit", &question()).await;
+    let fronts = face.admission.shared.fronts.clone();
+    let page = Sources { fronts, admission: Some(face.admission.clone()) };
+    let page = crate::metrics::page(&page).unwrap();
+    for line in [
+        "forebay_admit_leases_open 1.0",
+        "forebay_admit_leases_total{event=\"granted\"} 2.0",
+        "forebay_admit_leases_total{event=\"expired\"} 1.0",
+        "forebay_admit_tickets_open 0.0",
+        "forebay_gate_tickets_open{fleet=\"demo\"} 0.0",
+    ] {
+        assert!(page.lines().any(|said| said == line), "{line} is not in\n{page}");
+    }
 }
 
 #[tokio::test]
@@ -403,7 +397,10 @@ async fn forward_auth_names_tier_and_tenant_and_refuses_in_a_form_that_proxies_p
     let refused = face.call(ask("/auth?deny=403", "acme")).await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
     assert_eq!(refused.header("x-forebay-status"), Some("429"));
-    assert!(refused.header("retry-after").is_some());
+    let request = ask("/auth/v1/completions?deny=403&fleet=another", "acme");
+    let refused = face.admission.router().oneshot(request).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS, "that query is the client's");
+    assert!(refused.headers().contains_key("retry-after"));
     let other = face.call(ask("/auth", "nobody-listed")).await;
     assert_eq!(other.header("x-forebay-tenant"), Some("other"));
 

@@ -23,6 +23,14 @@ pub struct Checked {
 }
 
 impl Front {
+    /// Longest time that a request with these facts may be held.
+    pub(crate) fn hold_max<F: Facts>(&self, facts: &F) -> Span {
+        let generation = self.shared.current.load_full();
+        let terms = &generation.terms;
+        let tier = terms.admit.identifier.identify(facts).tier;
+        terms.world.tiers.get(tier.index()).map_or(Span::ZERO, |tier| tier.hold_max)
+    }
+
     /// Who asks, in which tier, within which limit of requests, and whether anybody could serve
     /// it. Nothing is reserved.
     ///

@@ -29,7 +29,7 @@ use forebay_core::fleet::Role;
 use forebay_core::gate::{EndpointLoad, Place};
 use forebay_core::ids::VariantId;
 use forebay_core::time::{Span, Time};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
@@ -53,6 +53,8 @@ struct Shared {
     older: Mutex<Vec<Desk>>,
     /// Another gate has come: it needs its time kept.
     reloaded: Notify,
+    /// Counts what may change the answer to a request that found no endpoint.
+    changes: watch::Sender<u64>,
     limits: Mutex<Limits>,
     tickets: Mutex<Tickets<Place>>,
     meters: Mutex<FrontMeters>,
@@ -85,6 +87,7 @@ impl Front {
             current: ArcSwap::from_pointee(generation),
             older: Mutex::default(),
             reloaded: Notify::new(),
+            changes: watch::Sender::default(),
             limits: Mutex::new(limits),
             tickets: Mutex::default(),
             meters: Mutex::default(),
@@ -204,6 +207,7 @@ impl Front {
         }
         self.shared.current.store(Arc::new(after));
         self.shared.reloaded.notify_one();
+        self.changed();
     }
 
     /// Sends the gates their deadlines, as long as it is polled. Run it beside the faces.
@@ -233,6 +237,7 @@ impl Front {
     /// An endpoint became ready; `address` is `ip:port`.
     pub fn endpoint_ready(&self, address: &str, variant: VariantId, role: Role) {
         self.desk().endpoint_ready(address, variant, role);
+        self.changed();
     }
 
     /// An endpoint takes no more requests.
@@ -270,12 +275,29 @@ impl Front {
     /// Refuses what comes from now on.
     pub fn close(&self) {
         self.each(Desk::close);
+        self.changed();
+    }
+
+    /// Tells when a request that found no endpoint may get another answer: an endpoint has come,
+    /// there are other terms, or nothing more is taken.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changes.subscribe()
+    }
+
+    fn changed(&self) {
+        self.shared.changes.send_modify(|count| *count += 1);
     }
 
     /// Whether nothing is held or in flight.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.desk().is_idle() && self.older().iter().all(Desk::is_idle)
+    }
+
+    /// Tickets given out that can still be redeemed.
+    #[must_use]
+    pub fn tickets_open(&self) -> usize {
+        self.tickets().len()
     }
 
     /// What was counted by tenant and tier.

@@ -6,6 +6,7 @@
 mod families;
 mod ours;
 mod peer;
+mod waiting;
 
 #[cfg(test)]
 mod tests;
@@ -16,33 +17,43 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
 
-use crate::front::Front;
+use crate::admission::Admission;
+use crate::front::Fronts;
 use families::Families;
 
 /// Content type of [`page`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The page of these fronts, each with the name of its fleet, in the OpenMetrics text format.
+/// What a page is made of.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The gates.
+    pub fronts: Fronts,
+    /// The webhook, where there is one.
+    pub admission: Option<Admission>,
+}
+
+/// The page of these sources, in the OpenMetrics text format.
 ///
 /// # Errors
 /// When the text cannot be written.
-pub fn page(fronts: &[(String, Front)]) -> Result<String, fmt::Error> {
+pub fn page(sources: &Sources) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Fronts(fronts.to_vec())));
+    registry.register_collector(Box::new(sources.clone()));
     let mut text = String::with_capacity(16 << 10);
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)
 }
 
-#[derive(Debug)]
-struct Fronts(Vec<(String, Front)>);
-
-impl Collector for Fronts {
+impl Collector for Sources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut families = Families::default();
-        for (fleet, front) in &self.0 {
+        for (fleet, front) in self.fronts.all() {
             ours::collect(fleet, front, &mut families);
             peer::collect(front, &mut families);
+        }
+        if let Some(admission) = &self.admission {
+            waiting::collect(admission, &mut families);
         }
         families.encode(&mut encoder)
     }

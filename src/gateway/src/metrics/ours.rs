@@ -90,6 +90,12 @@ pub(super) fn collect(fleet: &str, front: &Front, families: &mut Families) {
         let help = "Tickets given out";
         families.counter("forebay_gate_tickets", help, of_fleet(), meters.tickets as f64);
     });
+    families.gauge(
+        "forebay_gate_tickets_open",
+        "Tickets of the proxy and the picker that can still be redeemed",
+        vec![("fleet", fleet.to_owned())],
+        Some(front.tickets_open() as f64),
+    );
 }
 
 fn of_tier(fleet: &str, name: &str, tier: TierId, view: &View<'_>, families: &mut Families) {

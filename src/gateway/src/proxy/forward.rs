@@ -141,7 +141,7 @@ fn upstream(peer: &Peer, asked: &Asked, pass: &Pass) -> Option<Request<Full<Byte
     *request.uri_mut() = Uri::from_parts(parts).ok()?;
     let headers = asked.head.headers.clone();
     *request.headers_mut() =
-        headers::to_engine(headers, pass.stripped(), peer.address, pass.prefill());
+        headers::to_engine(headers, pass.stripped(), Some(peer.address.ip()), pass.prefill());
     Some(request)
 }
 

@@ -29,7 +29,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::front::Fronts;
 
-pub use connection::Peer;
+pub use crate::connections::Peer;
 
 /// Longest wait for a connection to an engine: it is near, or it is not there.
 pub const CONNECT_MAX: Duration = Duration::from_secs(2);

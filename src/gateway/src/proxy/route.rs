@@ -48,7 +48,7 @@ impl Facts for Seen<'_> {
     }
 
     fn peer(&self) -> Option<IpAddr> {
-        self.peer.address
+        Some(self.peer.address.ip())
     }
 
     fn certificate_name(&self) -> Option<&str> {

@@ -1,6 +1,7 @@
 //! The proxy over real sockets, between a client and test engines.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_core::fleet::Role;
@@ -16,6 +17,12 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::front::Front;
 use crate::testing;
+use crate::tls::TlsServer;
+
+mod tls;
+
+/// How long anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const FLEET: &str = r#"
 apiVersion: forebay.dev/v1alpha1
@@ -34,9 +41,11 @@ kind: TrafficPolicy
 metadata: {name: policy}
 spec:
   enforcement: Enforce
-  identity: {trustClients: true}
+  identity: {trustClients: true, tenant: [{type: MutualTls}]}
   tiers:
     - {name: high, priority: 10, holdSecondsMax: 1}
+  tenants:
+    - {name: "spiffe://prod/worker"}
 "#;
 
 /// Engines, a proxy before them, and a client.
@@ -51,6 +60,10 @@ struct Rig {
 
 impl Rig {
     async fn start(engines: usize, fixed: Fixed) -> Self {
+        Self::with(engines, fixed, None).await
+    }
+
+    async fn with(engines: usize, fixed: Fixed, tls: Option<Arc<TlsServer>>) -> Self {
         let options = engine::Options {
             models: vec!["base".into()],
             listen: vec![([127, 0, 0, 1], 0).into(); engines],
@@ -68,7 +81,7 @@ impl Rig {
         let at = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(async move {
-            proxy.serve(listener, async { stopped.await.unwrap_or(()) }).await;
+            proxy.serve(listener, tls, async { stopped.await.unwrap_or(()) }).await;
         });
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self { engines, front, at, stop: Some(stop), serving, client }
@@ -266,6 +279,6 @@ async fn answers_under_way_end_before_the_proxy_does() {
     rig.stop.take().unwrap().send(()).unwrap();
     let text = text_of(answer).await;
     assert!(text.ends_with("data: [DONE]\n\n"), "nothing is cut off");
-    tokio::time::timeout(Duration::from_secs(5), &mut rig.serving).await.unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, &mut rig.serving).await.unwrap().unwrap();
     assert!(tokio::net::TcpStream::connect(rig.at).await.is_err(), "nobody is taken any more");
 }

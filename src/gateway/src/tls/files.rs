@@ -25,14 +25,9 @@ impl Files {
         Self { certificate: folder.join("tls.crt"), key: folder.join("tls.key") }
     }
 
-    /// What the files hold, in a number: content counts, not time, since mounted secrets are
-    /// swapped by links.
+    /// What the files hold, in a number.
     pub(super) fn fingerprint(&self) -> Result<u64, TlsError> {
-        [&self.certificate, &self.key].into_iter().try_fold(0, |seed, path| {
-            let content =
-                std::fs::read(path).map_err(|error| TlsError::unreadable(path, &error))?;
-            Ok(xxh3_64_with_seed(&content, seed))
-        })
+        fingerprint([&self.certificate, &self.key])
     }
 
     pub(super) fn read(&self) -> Result<CertifiedKey, TlsError> {
@@ -42,6 +37,15 @@ impl Files {
         CertifiedKey::from_der(certificates, key, &provider())
             .map_err(|error| TlsError::unusable(&self.certificate, &error))
     }
+}
+
+/// What some files hold, in a number: content counts, not time, since mounted secrets are swapped
+/// by links.
+pub(super) fn fingerprint<const N: usize>(paths: [&PathBuf; N]) -> Result<u64, TlsError> {
+    paths.into_iter().try_fold(0, |seed, path| {
+        let content = std::fs::read(path).map_err(|error| TlsError::unreadable(path, &error))?;
+        Ok(xxh3_64_with_seed(&content, seed))
+    })
 }
 
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

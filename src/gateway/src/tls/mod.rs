@@ -5,14 +5,17 @@
 
 mod error;
 mod files;
+mod name;
 mod resolver;
 mod self_signed;
+mod server;
 #[cfg(test)]
 mod tests;
 
 pub use error::TlsError;
 pub use files::Files;
-pub use resolver::{RELOAD_INTERVAL, Resolver};
+pub use resolver::Resolver;
+pub use server::{RELOAD_INTERVAL, TlsServer};
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,12 +37,8 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// A server's configuration with the certificate of `resolver`. With `client_ca`, a PEM file,
-/// clients must show a certificate that one of its authorities has signed.
-///
-/// # Errors
-/// If `client_ca` cannot be read or holds no certificate.
-pub fn server_config(
+/// A server's configuration; see [`TlsServer::new`].
+fn server_config(
     resolver: Arc<Resolver>,
     protocols: Protocols,
     client_ca: Option<&Path>,

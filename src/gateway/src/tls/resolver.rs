@@ -2,16 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::{Files, TlsError, self_signed};
-
-/// How often files are looked at: a certificate is renewed days before it ends.
-pub const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Hands the certificate in force to each handshake.
 #[derive(Debug)]
@@ -56,30 +52,6 @@ impl Resolver {
         self.current.store(Arc::new(files.read()?));
         self.fingerprint.store(fingerprint, Ordering::Relaxed);
         Ok(true)
-    }
-
-    /// Looks at the files from time to time, as long as it is polled.
-    pub async fn keep_fresh(self: Arc<Self>) {
-        let mut said = None;
-        loop {
-            tokio::time::sleep(RELOAD_INTERVAL).await;
-            match self.reload() {
-                Ok(changed) => {
-                    said = None;
-                    if changed {
-                        tracing::info!("the TLS certificate was renewed");
-                    }
-                }
-                Err(error) => {
-                    // Once per fault, not once per look.
-                    let text = error.to_string();
-                    if said.as_ref() != Some(&text) {
-                        tracing::error!("the last TLS certificate stays in force: {text}");
-                        said = Some(text);
-                    }
-                }
-            }
-        }
     }
 }
 
