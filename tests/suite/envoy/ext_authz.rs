@@ -45,7 +45,7 @@ async fn what_is_let_in_says_as_what_and_refusals_reach_the_client_whole() {
     assert_eq!(of("x-forebay-tenant"), ["unknown"], "what it was taken for, not what it said");
     assert!(!last.body.is_empty(), "the body goes on, though Forebay did not see it");
 
-    let trial = [("x-llm-d-inference-fairness-id", "trial"), ("x-request-id", "r-1")];
+    let trial = [("x-llm-d-inference-fairness-id", "trial")];
     let mut passed = 0;
     let refused = loop {
         let got = client.post(&trial).await;
@@ -62,7 +62,8 @@ async fn what_is_let_in_says_as_what_and_refusals_reach_the_client_whole() {
     assert_eq!(refused.header("x-llm-d-request-dropped-reason"), Some("rejected-tenant-limit"));
     let body: Value = refused.json();
     assert_eq!(body["error"]["code"], "rejected-tenant-limit");
-    assert_eq!(body["error"]["request_id"], "r-1");
+    // Envoy's own: at the edge it does not take one over from a client.
+    assert!(body["error"]["request_id"].is_string(), "{body}");
     assert_eq!(client.post(&[]).await.status, StatusCode::OK, "others go on");
 
     drop(gate);

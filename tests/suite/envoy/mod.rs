@@ -10,6 +10,7 @@ mod proxy;
 
 mod clients_and_engines;
 mod config;
+mod conformance;
 mod crowd;
 mod ext_authz;
 mod processes;

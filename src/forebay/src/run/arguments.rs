@@ -40,6 +40,11 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "ADDR")]
     pub(crate) ext_proc_health: Option<SocketAddr>,
 
+    /// Ports of the pool, for the conformance tests of the Gateway API Inference Extension: a
+    /// request header then chooses endpoints, so never in production.
+    #[arg(long, value_name = "PORT", value_delimiter = ',', requires = "ext_proc")]
+    pub(crate) conformance_ports: Option<Vec<u16>>,
+
     /// The request admission webhook and forward-auth.
     #[arg(long, value_name = "ADDR")]
     pub(crate) admit: Option<SocketAddr>,

@@ -26,7 +26,11 @@ pub(super) async fn bind(
     if let Some(address) = arguments.ext_proc {
         let tls = arguments.tls.of(Face::Picker)?;
         let listener = listen("endpoint picker (ext_proc)", address).await?;
-        let picker = Picker::new(fronts.clone(), Settings::default());
+        let settings = Settings { conformance_ports: arguments.conformance_ports.clone() };
+        if settings.conformance_ports.is_some() {
+            tracing::warn!("clients choose their endpoints: this is for conformance tests only");
+        }
+        let picker = Picker::new(fronts.clone(), settings);
         let routes = Routes::new(picker.service()).add_service(health.clone().service());
         faces.push(tokio::spawn(grpc::serve(listener, routes, tls, stopped(stop))));
     }

@@ -87,7 +87,12 @@ impl Families {
                 }
                 Samples::Gauges(samples) => {
                     for (labels, value) in samples {
-                        metrics.encode_family(labels)?.encode_gauge(value)?;
+                        if labels.is_empty() {
+                            // Else there would be empty braces.
+                            metrics.encode_gauge(value)?;
+                        } else {
+                            metrics.encode_family(labels)?.encode_gauge(value)?;
+                        }
                     }
                 }
                 Samples::Histograms(samples) => {
