@@ -110,7 +110,7 @@ pub enum Rule {
         /// What it was promised, 0..1.
         promised: f64,
     },
-    /// Rail: nothing goes while the breaker holds.
+    /// Rail: what was there before attainment fell stays while the breaker holds.
     BreakerHolds {
         /// Until when.
         until: Time,
@@ -255,7 +255,10 @@ impl fmt::Display for Rule {
                 promised * 100.0
             ),
             Self::BreakerHolds { until } => {
-                write!(out, "nothing goes until {until}: attainment fell when replicas went")
+                write!(
+                    out,
+                    "as many as before stay until {until}: attainment fell when replicas went"
+                )
             }
             Self::ScheduleMinimum { schedule, ahead: None } => {
                 write!(out, "schedule `{schedule}` asks for at least so many")

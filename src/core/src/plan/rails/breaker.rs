@@ -19,8 +19,8 @@ const CHANCE_SIGMA: f64 = 3.0;
 /// What was taken away lately, and what became of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Breaker {
-    /// When, of which variant, and how many there were before.
-    scale_ins: VecDeque<(Time, VariantId, u32)>,
+    /// When, and how many there were before of each variant.
+    scale_ins: VecDeque<(Time, Vec<(VariantId, u32)>)>,
     /// By [`TierId`]: the share that attained when they went, the best of these; `None` = not
     /// known. What was bad before did not fall.
     #[serde(default)]
@@ -54,7 +54,7 @@ impl Breaker {
             self.open = None;
         }
         self.last = known.attainment.iter().map(|seen| seen.map(|seen| seen.share)).collect();
-        self.scale_ins.retain(|(at, _, _)| now.since(*at) <= settings.breaker_watch);
+        self.scale_ins.retain(|(at, _)| now.since(*at) <= settings.breaker_watch);
         if self.scale_ins.is_empty() {
             self.before.clear();
             return;
@@ -64,7 +64,7 @@ impl Breaker {
         self.before.clear();
         let mut undo: Vec<(VariantId, u32)> = Vec::new();
         let before = self.open.take().map(|open| open.undo).unwrap_or_default();
-        let recent = self.scale_ins.drain(..).map(|(_, variant, before)| (variant, before));
+        let recent = self.scale_ins.drain(..).flat_map(|(_, before)| before);
         for (variant, before) in before.into_iter().chain(recent) {
             match undo.iter_mut().find(|(known, _)| *known == variant) {
                 Some((_, most)) => *most = (*most).max(before),
@@ -75,11 +75,12 @@ impl Breaker {
             Some(Open { until: now + settings.breaker_hold, tier, attained, promised, undo });
     }
 
-    pub(super) fn scaled_in(&mut self, now: Time, variant: VariantId, before: u32) {
+    /// Replicas go. `before`: how many there were of each variant, also of those that stay.
+    pub(super) fn scaled_in(&mut self, now: Time, before: Vec<(VariantId, u32)>) {
         if self.scale_ins.len() == SCALE_INS_MAX {
             self.scale_ins.pop_front();
         }
-        self.scale_ins.push_back((now, variant, before));
+        self.scale_ins.push_back((now, before));
         self.before.resize(self.before.len().max(self.last.len()), None);
         for (best, last) in self.before.iter_mut().zip(&self.last) {
             *best = match (*best, *last) {
@@ -89,16 +90,11 @@ impl Breaker {
         }
     }
 
-    /// Until when it holds, if it does.
-    pub(super) fn holds(&self, now: Time) -> Option<Time> {
-        self.open.as_ref().map(|open| open.until).filter(|until| now < *until)
-    }
-
-    /// Why replicas are given back, if they are.
-    pub(super) fn tripped(&self, now: Time) -> Option<Rule> {
+    /// Why replicas that were there before are given back, or are kept.
+    pub(super) fn rules(&self, now: Time) -> Option<(Rule, Rule)> {
         let open = self.open.as_ref().filter(|open| now < open.until)?;
-        let Open { tier, attained, promised, .. } = *open;
-        Some(Rule::BreakerTripped { tier, attained, promised })
+        let Open { tier, attained, promised, until, .. } = *open;
+        Some((Rule::BreakerTripped { tier, attained, promised }, Rule::BreakerHolds { until }))
     }
 
     /// Replicas that there were before.

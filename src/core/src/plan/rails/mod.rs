@@ -1,10 +1,9 @@
 //! What no decision leaves, applied last and in one order.
 //!
 //! 1. **Paused**: everything stays as it is; no other rule is asked.
-//! 2. **What must not go** stays: on missing data, while a schedule lets nothing go, while the
-//!    breaker holds.
-//! 3. **What must be there** is added: what the breaker gives back, minimums of schedules, the
-//!    fewest and the most of the variant.
+//! 2. **What must not go** stays: on missing data, while a schedule lets nothing go.
+//! 3. **What must be there** is added: what the breaker gives back and keeps, minimums of schedules,
+//!    the fewest and the most of the variant. What came beyond that since, for a burst, may go.
 //! 4. **Speed**: replicas removed, then replicas added in ten minutes.
 //! 5. **Limits**: price unknown, accelerators, cost. They cut growth first; what is held goes only
 //!    as far as 2 and 4 allow.
@@ -159,7 +158,7 @@ impl Rails {
             };
             state.breaker.look(now, fleet, known, &self.settings);
             if !paused(&context, &mut draft) {
-                context.frozen = frozen(&context, state, known);
+                context.frozen = frozen(&context, known);
                 keep(&context, &mut draft);
                 add(&context, state, &mut draft);
                 limits::speed(&context, &mut state.ledger, &mut draft);
@@ -175,15 +174,16 @@ impl Rails {
     pub fn asked(&mut self, now: Time, view: &FleetView<'_>, replicas: &[u32]) {
         for (fleet, state) in view.world.fleets.iter().zip(&mut self.fleets) {
             let (mut added, mut removed) = (0, 0);
-            for index in fleet.variants.clone() {
-                let variant = VariantId(index);
-                let before = view.targets[variant.index()].replicas_desired;
+            let variants = fleet.variants.clone().map(VariantId);
+            let before = variants.map(|v| (v, view.targets[v.index()].replicas_desired));
+            let before: Vec<(VariantId, u32)> = before.collect();
+            for (variant, before) in &before {
                 let after = replicas[variant.index()];
-                added += after.saturating_sub(before);
+                added += after.saturating_sub(*before);
                 removed += before.saturating_sub(after);
-                if after < before {
-                    state.breaker.scaled_in(now, variant, before);
-                }
+            }
+            if removed > 0 {
+                state.breaker.scaled_in(now, before);
             }
             state.ledger.note(now, added, removed);
         }
@@ -202,20 +202,16 @@ fn paused(context: &Context<'_>, draft: &mut Draft<'_>) -> bool {
 }
 
 /// Why nothing may go, the first reason that there is.
-fn frozen(context: &Context<'_>, state: &FleetState, known: &FleetEvidence) -> Option<Rule> {
+fn frozen(context: &Context<'_>, known: &FleetEvidence) -> Option<Rule> {
     let inside = |schedule: &&crate::fleet::Schedule| {
         schedule.no_scale_in
             && matches!(schedule.moment(context.wall, Span::ZERO), Moment::Inside { .. })
     };
     let schedules = &context.fleet.rails.schedules;
-    known
-        .missing
-        .map(Rule::DataMissing)
-        .or_else(|| {
-            let schedule = schedules.iter().find(inside)?.name.clone();
-            Some(Rule::ScheduleNoScaleIn { schedule })
-        })
-        .or_else(|| state.breaker.holds(context.now).map(|until| Rule::BreakerHolds { until }))
+    known.missing.map(Rule::DataMissing).or_else(|| {
+        let schedule = schedules.iter().find(inside)?.name.clone();
+        Some(Rule::ScheduleNoScaleIn { schedule })
+    })
 }
 
 /// What must not go stays.
@@ -231,10 +227,11 @@ fn keep(context: &Context<'_>, draft: &mut Draft<'_>) {
 
 /// What must be there is added; the most of a variant is kept to.
 fn add(context: &Context<'_>, state: &FleetState, draft: &mut Draft<'_>) {
-    if let Some(rule) = state.breaker.tripped(context.now) {
+    if let Some((undone, held)) = state.breaker.rules(context.now) {
         for (variant, before) in state.breaker.undo() {
             if context.fleet.variants.contains(&variant.0) && draft.get(variant) < before {
-                draft.set(variant, before, rule.clone());
+                let gone = context.desired(variant) < before;
+                draft.set(variant, before, if gone { &undone } else { &held }.clone());
             }
         }
     }

@@ -238,8 +238,15 @@ fn attainment_that_falls_after_a_scale_in_undoes_and_holds_it() {
     case.known.attainment = attained(0.95, 2_000.0);
     assert_eq!(case.follow(180.0, &[3, 4]), [3, 6], "as before both");
     assert_eq!(case.said(), ["undone: 95.0 % attained of 99.0 % promised after replicas went"]);
+    // What comes for a burst meanwhile may go again.
+    assert_eq!(case.follow(240.0, &[5, 9]), [5, 9]);
     case.known.attainment = attained(0.995, 2_000.0);
+    assert_eq!(case.follow(900.0, &[3, 6]), [3, 6]);
     assert_eq!(case.follow(1_979.0, &[1, 1]), [3, 6], "held for half an hour");
+    assert_eq!(
+        case.said().last().map(String::as_str),
+        Some("as many as before stay until 00:33:00.000: attainment fell when replicas went")
+    );
     assert_eq!(case.follow(1_980.0, &[3, 5]), [3, 5]);
     // Bad without a scale-in lately: nothing to undo.
     case.known.attainment = attained(0.5, 2_000.0);
