@@ -94,6 +94,11 @@ pub enum Rule {
         /// What it foretells.
         reason: String,
     },
+    /// Roll-forward: a part of it goes, since all of it would miss grossly.
+    RollForwardPart {
+        /// What all of it would miss.
+        reason: String,
+    },
     /// The twin is being asked; nothing goes before it has answered.
     RollForwardAwaited,
     /// Rail: the fleet is paused.
@@ -183,6 +188,7 @@ impl Rule {
             Self::HeldAsGiven { .. } => "held-as-given",
             Self::StoppedByEdits { .. } => "stopped-by-edits",
             Self::RollForwardVeto { .. } => "roll-forward-veto",
+            Self::RollForwardPart { .. } => "roll-forward-part",
             Self::RollForwardAwaited => "roll-forward-awaited",
             Self::Paused { .. } => "paused",
             Self::BreakerTripped { .. } => "breaker-tripped",
@@ -245,6 +251,9 @@ impl fmt::Display for Rule {
                 write!(out, "stopped: somebody else set the replicas {edits} times in an hour")
             }
             Self::RollForwardVeto { reason } => write!(out, "rolled forward, {reason}"),
+            Self::RollForwardPart { reason } => {
+                write!(out, "rolled forward, {reason} if all went: the most that would do goes")
+            }
             Self::RollForwardAwaited => out.write_str("the roll-forward has not answered yet"),
             Self::Paused { until: None } => out.write_str("paused"),
             Self::Paused { until: Some(until) } => write!(out, "paused until {}", wall(*until)),

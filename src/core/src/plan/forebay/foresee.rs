@@ -1,5 +1,6 @@
-//! Asks the twin before anything goes: a plan with fewer replicas waits for its roll-forward and is
-//! vetoed where that foretells a gross miss.
+//! Asks the twin before anything goes: a plan with fewer replicas waits for its roll-forward. Where
+//! that foretells a gross miss, the cheapest step on the way to it that would do is taken instead,
+//! or none.
 //!
 //! Nothing hangs on the answer: a driver that has never answered is not waited for, and one that
 //! stopped answering only for [`PATIENCE`].
@@ -11,7 +12,7 @@ use crate::fleet::World;
 use crate::ids::{FleetId, VariantId};
 use crate::plan::FleetView;
 use crate::plan::roll::{
-    Candidate, LiveState, Record, RollAnswer, RollRequest, TierOutlook, VariantModel, Verdict,
+    Candidate, LiveState, Record, RollAnswer, RollRequest, TierOutlook, VariantModel, Verdict, rank,
 };
 use crate::time::{Span, Time};
 
@@ -21,6 +22,8 @@ const PATIENCE: Span = Span::from_secs(60);
 const ANSWER_HOLDS: Span = Span::from_secs(120);
 /// Beyond the lead time, how far is looked: until what is bought back then has served.
 const BEYOND_LEAD: Span = Span::from_secs(120);
+/// Steps on the way to a plan, as parts of what it lets go, the largest first.
+const STEPS: [f64; 3] = [0.75, 0.5, 0.25];
 /// Requests of one roll-forward, all candidates and scenarios together.
 const REQUESTS_MAX: u32 = 10_000;
 
@@ -31,7 +34,9 @@ pub(super) enum Review {
     Go,
     /// The answer is on its way.
     Wait,
-    /// It would miss grossly.
+    /// It would miss grossly, and a part of it would not: that part, and why not all.
+    Part(Candidate, String),
+    /// It would miss grossly, and so would every part of it.
     Veto(String),
 }
 
@@ -44,7 +49,7 @@ pub(super) struct Foresee {
     #[serde(skip)]
     open: Option<(u64, Time, Candidate)>,
     #[serde(skip)]
-    answer: Option<(Time, Candidate, Option<String>)>,
+    answer: Option<(Time, Candidate, Review)>,
     /// Whether the driver answers at all.
     #[serde(skip)]
     answers: bool,
@@ -74,12 +79,11 @@ impl Foresee {
         scene: Scene<'_>,
     ) -> (Review, Option<Box<RollRequest>>) {
         let now = scene.now;
-        if let Some((at, about, veto)) = &self.answer
+        if let Some((at, about, review)) = &self.answer
             && about == plan
             && now.since(*at) <= ANSWER_HOLDS
         {
-            let review = veto.clone().map_or(Review::Go, Review::Veto);
-            return (review, None);
+            return (review.clone(), None);
         }
         let wait = if self.answers { Review::Wait } else { Review::Go };
         if let Some((_, at, about)) = &self.open
@@ -101,12 +105,7 @@ impl Foresee {
     pub(super) fn answered(&mut self, now: Time, answer: &RollAnswer) {
         let Some((_, _, plan)) = self.open.take_if(|(id, _, _)| *id == answer.id) else { return };
         self.answers = true;
-        let rolled = answer.candidates.iter().find(|rolled| rolled.plan == plan);
-        let veto = rolled.and_then(|rolled| match &rolled.verdict {
-            Verdict::Veto(reason) => Some(reason.clone()),
-            Verdict::Keep => None,
-        });
-        self.answer = Some((now, plan, veto));
+        self.answer = Some((now, plan.clone(), reviewed(&plan, answer)));
     }
 
     fn request(&self, plan: &Candidate, scene: Scene<'_>) -> RollRequest {
@@ -126,7 +125,7 @@ impl Foresee {
             id: self.asked,
             asked_at: now,
             fleet,
-            candidates: vec![held, plan.clone()],
+            candidates: candidates(held, plan),
             live: LiveState::observe(view, fleet, now, &self.record, |id, asked, _| {
                 Some(asked + lead(id))
             }),
@@ -140,6 +139,37 @@ impl Foresee {
     }
 }
 
+/// What is held, a plan, and the steps between them.
+fn candidates(held: Candidate, plan: &Candidate) -> Vec<Candidate> {
+    let mut all = vec![held.clone(), plan.clone()];
+    for step in STEPS {
+        let replicas = plan.replicas.iter().map(|(id, wanted)| {
+            let gone = held.of(*id).saturating_sub(*wanted);
+            (*id, wanted + gone - (f64::from(gone) * step).ceil() as u32)
+        });
+        let part = Candidate { replicas: replicas.collect() };
+        if !all.contains(&part) {
+            all.push(part);
+        }
+    }
+    all
+}
+
+/// What an answer says of the plan it is about.
+fn reviewed(plan: &Candidate, answer: &RollAnswer) -> Review {
+    let rolled = answer.candidates.iter().find(|rolled| rolled.plan == *plan);
+    let Some(Verdict::Veto(reason)) = rolled.map(|rolled| &rolled.verdict) else {
+        return Review::Go;
+    };
+    let (survivors, _) = rank(answer);
+    let mut parts = survivors.into_iter().map(|index| (index, &answer.candidates[index].plan));
+    // The first is what is held.
+    match parts.find(|(index, _)| *index > 0) {
+        Some((_, part)) => Review::Part(part.clone(), reason.clone()),
+        None => Review::Veto(reason.clone()),
+    }
+}
+
 /// What is asked for now.
 pub(super) fn held(view: &FleetView<'_>, fleet: FleetId) -> Candidate {
     candidate(view.world, fleet, |id| view.targets[id.index()].replicas_desired)
@@ -148,4 +178,52 @@ pub(super) fn held(view: &FleetView<'_>, fleet: FleetId) -> Candidate {
 /// A plan for one fleet.
 pub(super) fn candidate(world: &World, fleet: FleetId, of: impl Fn(VariantId) -> u32) -> Candidate {
     Candidate { replicas: world.variants_of(fleet).map(|(id, _)| (id, of(id))).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::roll::Rolled;
+    use crate::units::Usd;
+
+    fn plan(l40s: u32, a100: u32) -> Candidate {
+        Candidate { replicas: vec![(VariantId(0), l40s), (VariantId(1), a100)] }
+    }
+
+    #[test]
+    fn between_what_is_held_and_a_plan_there_are_steps() {
+        let all = candidates(plan(10, 1), &plan(2, 3));
+        assert_eq!(all, [plan(10, 1), plan(2, 3), plan(4, 3), plan(6, 3), plan(8, 3)]);
+        assert_eq!(candidates(plan(3, 0), &plan(2, 0)), [plan(3, 0), plan(2, 0)]);
+    }
+
+    #[test]
+    fn the_cheapest_step_that_would_do_is_taken() {
+        let rolled = |plan: Candidate, keeps: bool| Rolled {
+            cost: Some(Usd(f64::from(plan.of(VariantId(0))))),
+            plan,
+            tiers: Vec::new(),
+            scenarios: 4,
+            verdict: if keeps { Verdict::Keep } else { Verdict::Veto("a miss".to_owned()) },
+        };
+        let answer = |keeps: [bool; 5]| RollAnswer {
+            id: 1,
+            asked_at: Time::ZERO,
+            fleet: FleetId(0),
+            horizon: Span::from_secs(600),
+            requests: 1,
+            candidates: candidates(plan(10, 0), &plan(2, 0))
+                .into_iter()
+                .zip(keeps)
+                .map(|(plan, keeps)| rolled(plan, keeps))
+                .collect(),
+        };
+        let review = |keeps| reviewed(&plan(2, 0), &answer(keeps));
+        assert_eq!(review([true; 5]), Review::Go);
+        let part = Review::Part(plan(6, 0), "a miss".to_owned());
+        assert_eq!(review([true, false, false, true, true]), part);
+        let veto = Review::Veto("a miss".to_owned());
+        assert_eq!(review([true, false, false, false, false]), veto);
+        assert_eq!(review([false; 5]), veto, "where all miss, nothing goes");
+    }
 }

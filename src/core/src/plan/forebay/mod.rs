@@ -242,7 +242,8 @@ impl Forebay {
         all
     }
 
-    /// Lets nothing go that the twin, rolled forward, speaks against.
+    /// Lets nothing go that the twin, rolled forward, speaks against, or only as much as it does
+    /// not.
     #[expect(
         clippy::too_many_arguments,
         reason = "one step of a decision, with all that it is made of"
@@ -274,14 +275,15 @@ impl Forebay {
             let scene = Scene { now, view, fleet, sight, growth: &growth, leads, models };
             let (review, request) = self.foresees[index].review(&plan, scene);
             effects.extend(request.map(PlanEffect::Roll));
-            let rule = match review {
+            let (least, rule) = match review {
                 Review::Go => continue,
-                Review::Wait => Rule::RollForwardAwaited,
-                Review::Veto(reason) => Rule::RollForwardVeto { reason },
+                Review::Wait => (held, Rule::RollForwardAwaited),
+                Review::Part(part, reason) => (part, Rule::RollForwardPart { reason }),
+                Review::Veto(reason) => (held, Rule::RollForwardVeto { reason }),
             };
             let mut draft = Draft { fleet, replicas, verdicts };
-            for (id, held) in held.replicas {
-                let kept = draft.get(id).max(held);
+            for (id, least) in least.replicas {
+                let kept = draft.get(id).max(least);
                 draft.set(id, kept, rule.clone());
             }
         }

@@ -22,9 +22,17 @@ pub struct Judgement {
     pub explanation: String,
 }
 
-/// Chooses by an answer.
+/// Chooses by an answer, and says so.
 #[must_use]
 pub fn judge(world: &World, answer: &RollAnswer) -> Judgement {
+    let (survivors, chosen) = rank(answer);
+    let explanation = explain(world, answer, &survivors, chosen);
+    Judgement { survivors, chosen, explanation }
+}
+
+/// Survivors and choice as in a [`Judgement`].
+#[must_use]
+pub fn rank(answer: &RollAnswer) -> (Vec<usize>, Option<usize>) {
     let simulated = |index: &usize| answer.candidates[*index].scenarios > 0;
     let mut judged: Vec<usize> = (0..answer.candidates.len()).filter(simulated).collect();
     let cost = |index: usize| answer.candidates[index].cost.map_or(f64::INFINITY, |usd| usd.0);
@@ -33,8 +41,7 @@ pub fn judge(world: &World, answer: &RollAnswer) -> Judgement {
     let survivors: Vec<usize> =
         judged.iter().copied().filter(|&index| answer.candidates[index].verdict.keeps()).collect();
     let chosen = survivors.first().copied().or_else(|| least_missed(answer, &judged));
-    let explanation = explain(world, answer, &survivors, chosen);
-    Judgement { survivors, chosen, explanation }
+    (survivors, chosen)
 }
 
 /// The candidate that misses least; `judged` is in order of cost.

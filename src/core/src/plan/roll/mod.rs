@@ -12,7 +12,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-pub use judge::{ERRORS_SIGNIFICANT, Judgement, judge};
+pub use judge::{ERRORS_SIGNIFICANT, Judgement, judge, rank};
 pub use live::{EngineLoad, Held, LiveEndpoint, LiveState, PendingReplica, QueuesAt};
 pub use record::{INTERVALS_MAX, Interval, Lengths, Record, TierCount};
 
