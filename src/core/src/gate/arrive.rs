@@ -61,7 +61,13 @@ impl Forebay {
     }
 
     fn held(&mut self, now: Time, arrival: &Arrival<'_>) -> Held {
-        let place = arrival.place.or_else(|| self.returning.claim(arrival));
+        let place = match &arrival.place {
+            Some(place) => {
+                self.returning.redeemed(arrival, place);
+                Some(*place)
+            }
+            None => self.returning.claim(arrival),
+        };
         let policy = &self.tiers[arrival.tier.index()];
         let wants = Wants {
             prefix: arrival.prefix.cloned(),

@@ -13,6 +13,8 @@ mod queue;
 mod refuse;
 mod requests;
 mod returning;
+#[cfg(test)]
+mod returning_tests;
 mod supply;
 mod would_have;
 
