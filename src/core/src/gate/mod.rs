@@ -13,6 +13,8 @@ mod outlook;
 #[cfg(test)]
 mod physics_tests;
 mod policy;
+#[cfg(test)]
+mod promise_tests;
 mod queue;
 mod refuse;
 mod requests;
