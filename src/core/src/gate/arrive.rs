@@ -40,7 +40,12 @@ impl Forebay {
         effects: &mut Vec<GateEffect>,
     ) {
         let mut held = self.held(now, arrival);
-        let verdict = self.judge(now, &mut held);
+        let verdict = match self.judge(now, &mut held) {
+            Verdict::Refuse(Refusal::Late) if arrival.enforced && self.may_try(now, &held) => {
+                Verdict::Welcome
+            }
+            verdict => verdict,
+        };
         if !arrival.enforced {
             return self.watch(now, &held, verdict, effects);
         }
@@ -51,6 +56,10 @@ impl Forebay {
                 let may = self.may_enter(now, held.tier);
                 match self.place(&held, self.needs(held.tier)).filter(|_| may) {
                     Some(placement) => self.send(now, &held, &placement, effects),
+                    // It was only to be tried.
+                    None if held.late_at <= now => {
+                        self.refuse(now, &held, Refusal::Late, effects);
+                    }
                     None => self.push(now, held, effects),
                 }
             }
@@ -62,7 +71,13 @@ impl Forebay {
     }
 
     fn held(&mut self, now: Time, arrival: &Arrival<'_>) -> Held {
-        let place = arrival.place.or_else(|| self.returning.claim(arrival));
+        let place = match &arrival.place {
+            Some(place) => {
+                self.returning.redeemed(arrival, place);
+                Some(*place)
+            }
+            None => self.returning.claim(arrival),
+        };
         let policy = &self.tiers[arrival.tier.index()];
         let wants = Wants {
             prefix: arrival.prefix.cloned(),
@@ -133,6 +148,13 @@ impl Forebay {
             return Verdict::Refuse(Refusal::Saturated);
         }
         Verdict::Welcome
+    }
+
+    /// Whether to send a request that is foretold to be late, because an engine stands idle and it
+    /// has long not been tried whether it is true.
+    fn may_try(&mut self, now: Time, held: &Held) -> bool {
+        let idle = self.queue.is_empty() && self.engines.any(self.needs(held.tier));
+        idle && held.deadline > now && self.engines.try_prompt(now, held.prompt_tokens)
     }
 
     /// Nobody is there for it. While something is or may be on its way it waits, whatever its
@@ -235,6 +257,14 @@ impl Forebay {
             let Some(held) = self.queue.remove(request) else { break };
             if held.hold_until <= now {
                 self.refuse(now, &held, Refusal::TtlExpired, effects);
+                continue;
+            }
+            // What is known of engines may have changed since it came.
+            let late_at = held.deadline - self.unloaded(&held);
+            if late_at > now {
+                let place = self.queue.place_of(&held);
+                let had = (Some(place.flow_had), Some(place.user_had));
+                self.queue.push(Held { late_at, flow_had: had.0, user_had: had.1, ..held });
             } else {
                 self.turned_late(now, held, effects);
             }

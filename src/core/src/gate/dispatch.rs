@@ -132,13 +132,17 @@ impl Forebay {
             let tier = TierId(index as u8);
             policy.sent(now, cost, tier == held.tier, self.queue.waits(tier));
         }
-        let Placement { endpoint, prefill, ttft, cached_tokens } = *placement;
+        let Placement { endpoint, prefill, ttft, other, work, cached_tokens } = *placement;
         let mut placed = Placed {
             endpoint,
             prefill,
             first_at: None,
             sent_at: now,
             ttft,
+            other,
+            work,
+            computed_at: prefill.unwrap_or(endpoint),
+            queued: false,
             beside: 0,
             tier: held.tier,
             flow: held.flow,

@@ -7,9 +7,10 @@ use super::policy::{Mean, OUTPUT_TOKENS_INITIAL, Policy};
 use super::queue::Queue;
 use super::returning::Returning;
 use super::supply::Supply;
-use super::{Gate, GateEffect, GateEvent, Queued, WouldHave};
+use super::{Account, Gate, GateEffect, GateEvent, Queued, WouldHave};
+use crate::engine::profile::EngineProfile;
 use crate::fleet::{Slo, World};
-use crate::ids::{EndpointId, FleetId, RequestId, TierId};
+use crate::ids::{EndpointId, FleetId, RequestId, TierId, VariantId};
 use crate::time::{Span, Time};
 
 /// Context and prompt length before anything has finished: those of chat in public traces.
@@ -134,6 +135,15 @@ impl Forebay {
         }
     }
 
+    /// Another profile of a variant is in force. What waits is judged by it when its time comes.
+    fn relearn(&mut self, variant: VariantId, profile: &EngineProfile) {
+        let before = self.engines.tokens_per_second();
+        self.engines.relearn(variant, profile);
+        let after = self.engines.tokens_per_second();
+        let rate = self.engines.tokens_per_second_of(variant);
+        self.supply.relearned(variant, rate, before, after);
+    }
+
     /// Forgets the oldest requests of an endpoint that have been missing there since then.
     fn mend(&mut self, now: Time, endpoint: EndpointId, count: u32, since: Time) {
         let there = self.in_flight.iter().filter(|(_, placed)| {
@@ -206,6 +216,7 @@ impl Gate for Forebay {
                     .map(|coming| (*coming, engines.tokens_per_second_of(coming.variant)));
                 self.supply.outlook(rates, outlook.on_demand);
             }
+            GateEvent::Learned { variant, profile } => self.relearn(variant, profile),
             GateEvent::Due => {}
         }
         self.due(now, effects);
@@ -225,6 +236,10 @@ impl Gate for Forebay {
 
     fn scrape_interval(&self) -> Option<Span> {
         Some(self.scrape_interval)
+    }
+
+    fn account(&self, endpoint: EndpointId) -> Option<Account> {
+        self.engines.account(endpoint)
     }
 
     fn would_have(&self, tier: TierId) -> Option<WouldHave> {

@@ -3,17 +3,25 @@
 
 mod arrival;
 mod arrive;
+#[cfg(test)]
+mod bench;
 mod dispatch;
 mod engines;
 mod forebay;
 mod line;
 mod outlook;
+#[cfg(test)]
+mod physics_tests;
 mod policy;
+#[cfg(test)]
+mod promise_tests;
 mod queue;
 mod refuse;
 mod requests;
 mod reserve;
 mod returning;
+#[cfg(test)]
+mod returning_tests;
 mod supply;
 mod would_have;
 
@@ -23,6 +31,7 @@ pub use outlook::{Coming, Outlook};
 pub use requests::{RequestHasher, RequestMap};
 pub use would_have::WouldHave;
 
+use crate::engine::profile::EngineProfile;
 use crate::ids::{EndpointId, RequestId, TierId, VariantId};
 use crate::time::{Span, Time};
 
@@ -57,6 +66,12 @@ pub trait Gate {
         None
     }
 
+    /// What it counts on one endpoint; `None` where it does not know the endpoint, or counts
+    /// nothing.
+    fn account(&self, _endpoint: EndpointId) -> Option<Account> {
+        None
+    }
+
     /// Pool saturation as it would export it, 0..1; `None` where it has no such notion.
     fn saturation(&self) -> Option<f64> {
         None
@@ -70,6 +85,16 @@ pub struct Queued {
     pub requests: u64,
     /// Their prompt tokens.
     pub prompt_tokens: u64,
+}
+
+/// What a gate counts on one endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Requests there that have not ended, those that a page shows and nobody here sent among
+    /// them; `None` until a page was read, for before that others may be there.
+    pub in_flight: Option<u32>,
+    /// Whether it gets no more.
+    pub draining: bool,
 }
 
 /// What a gate is told.
@@ -126,6 +151,15 @@ pub enum GateEvent<'a> {
     /// What capacity is on its way. Each one replaces the one before. A gate that was never told
     /// one does not know; that is not the same as nothing on its way.
     Outlook(&'a Outlook<'a>),
+    /// Other physics of a variant are in force: its profile with what was learned of its engines
+    /// (see [`crate::learn::Learner`]), which replaces the one before. Until the first, the
+    /// manifest's counts.
+    Learned {
+        /// Of which variant.
+        variant: VariantId,
+        /// The profile in force.
+        profile: &'a EngineProfile,
+    },
     /// The gate's own scrape of an endpoint came back. The driver may leave out a scrape if nothing
     /// was told since the one before, but never the first. Scrapes may come as seldom as once a
     /// second, and an endpoint of which none ever comes is used on credits alone.

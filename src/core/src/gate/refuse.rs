@@ -3,6 +3,7 @@
 use super::forebay::Forebay;
 use super::line::{RETRY_AFTER_MAX, Wish};
 use super::queue::Held;
+use super::returning::Content;
 use super::{GateEffect, Refusal};
 use crate::time::{Span, Time};
 
@@ -16,8 +17,8 @@ impl Forebay {
     ) {
         let place = self.queue.place_of(held);
         let (reason, retry_after) = self.promise(now, held, reason);
-        if retry_after.is_some() {
-            self.returning.refused(now, held, place);
+        if let Some(content) = retry_after.and_then(|_| Content::of_held(held)) {
+            self.returning.refused(now, content, place);
         }
         effects.push(GateEffect::Refuse {
             request: held.request,

@@ -5,6 +5,7 @@
 //! measured, and foretells replicas that are not there yet.
 
 use super::Coming;
+use crate::ids::VariantId;
 use crate::time::{Span, Time};
 
 /// Half of what was measured is forgotten after so much time during which something waited.
@@ -29,8 +30,8 @@ pub(super) struct Supply {
     /// Time measured, at most [`PRIOR_S`].
     measured_s: f64,
     at: Time,
-    /// Tokens per second that are foretold for each replica on its way, by when it is ready.
-    coming: Vec<(Time, f64)>,
+    /// Replicas on their way with the tokens per second foretold for each, by when it is ready.
+    coming: Vec<(Coming, f64)>,
     /// Whether anybody ever told what is on its way.
     told: bool,
     on_demand: bool,
@@ -52,9 +53,19 @@ impl Supply {
     /// What is on its way, each with the tokens per second foretold for it.
     pub(super) fn outlook(&mut self, coming: impl Iterator<Item = (Coming, f64)>, on_demand: bool) {
         self.coming.clear();
-        self.coming.extend(coming.take(COMING_MAX).map(|(coming, rate)| (coming.ready_at, rate)));
-        self.coming.sort_by_key(|(ready_at, _)| *ready_at);
+        self.coming.extend(coming.take(COMING_MAX));
+        self.coming.sort_by_key(|(coming, _)| *coming);
         (self.told, self.on_demand) = (true, on_demand);
+    }
+
+    /// Other physics are in force: what was foretold is `before` and `after`, now, and `rate` for
+    /// each replica of the variant on its way. What was measured stays true.
+    pub(super) fn relearned(&mut self, variant: VariantId, rate: f64, before: f64, after: f64) {
+        if before > 0.0 && after > 0.0 {
+            self.foretold_tokens *= after / before;
+        }
+        let of_it = self.coming.iter_mut().filter(|(coming, _)| coming.variant == variant);
+        of_it.for_each(|(_, foretold)| *foretold = rate);
     }
 
     /// Whether nobody will be there, as far as anybody knows: nothing is on its way, and nothing
@@ -94,10 +105,10 @@ impl Supply {
     /// time.
     pub(super) fn course(&self, now: Time, foretold: f64) -> impl Iterator<Item = (Time, f64)> {
         let factor = self.factor(foretold);
-        let steps = self.coming.iter().scan(foretold, move |sum, (ready_at, rate)| {
+        let steps = self.coming.iter().scan(foretold, move |sum, (coming, rate)| {
             *sum += rate;
             // One that should be there and is not may come at any time.
-            Some(((*ready_at).max(now), *sum * factor))
+            Some((coming.ready_at.max(now), *sum * factor))
         });
         std::iter::once((now, foretold * factor)).chain(steps)
     }
@@ -132,7 +143,6 @@ pub(super) fn served_at(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::VariantId;
 
     fn at(seconds: f64) -> Time {
         Time::from_seconds(seconds)
@@ -161,6 +171,10 @@ mod tests {
         assert!((rate(&supply, 1_000.0) - measured).abs() < 1e-9);
         let twice = rate(&supply, 2_000.0);
         assert!(twice > 1.8 * measured, "as much again for as many again: {twice}");
+        // The physics turn out to be a tenth: what was measured is as true as before.
+        supply.relearned(VariantId(0), 0.0, 1_000.0, 100.0);
+        let still = rate(&supply, 100.0);
+        assert!((still / measured - 1.0).abs() < 1e-9, "{still} instead of {measured}");
     }
 
     #[test]
@@ -178,6 +192,12 @@ mod tests {
         assert_eq!(served_at(course(), 1_400.0, all, at(120.0)), Some(at(22.0)));
         assert_eq!(served_at(course(), 1_400.0, all, at(21.0)), None);
         assert_eq!(served_at(course(), 1_400.0, |rate| rate - 100.0, at(120.0)), Some(at(34.0)));
+        supply.relearned(VariantId(0), 50.0, 0.0, 0.0);
+        assert_eq!(
+            supply.course(at(0.0), 0.0).last(),
+            Some((at(20.0), 100.0)),
+            "replicas on their way are foretold anew"
+        );
         supply.outlook(std::iter::empty(), false);
         assert!(supply.is_barren());
     }

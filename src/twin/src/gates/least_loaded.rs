@@ -167,6 +167,7 @@ impl Gate for LeastLoaded {
             | GateEvent::Scraped { .. }
             | GateEvent::ScrapeLost { .. }
             | GateEvent::Outlook(_)
+            | GateEvent::Learned { .. }
             | GateEvent::Due => {}
         }
     }

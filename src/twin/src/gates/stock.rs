@@ -104,6 +104,7 @@ impl Gate for Stock {
             | GateEvent::Failed { .. }
             | GateEvent::ClientGone { .. }
             | GateEvent::Outlook(_)
+            | GateEvent::Learned { .. }
             | GateEvent::Due => {}
         }
     }

@@ -281,6 +281,7 @@ impl StockFlow {
             | GateEvent::PrefillDone { .. }
             | GateEvent::ScrapeLost { .. }
             | GateEvent::Outlook(_)
+            | GateEvent::Learned { .. }
             | GateEvent::Due => false,
         }
     }
@@ -329,7 +330,7 @@ impl Gate for StockFlow {
                 self.pool.lost(endpoint, now);
                 self.known_saturation = None;
             }
-            GateEvent::PrefillDone { .. } | GateEvent::Outlook(_) => {}
+            GateEvent::PrefillDone { .. } | GateEvent::Outlook(_) | GateEvent::Learned { .. } => {}
             GateEvent::Due => {
                 if self.sweep_at.is_some_and(|at| at <= now) {
                     self.sweep(effects);

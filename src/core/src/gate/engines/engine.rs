@@ -135,6 +135,16 @@ impl Engine {
         !self.told && self.unheard >= UNHEARD_MAX
     }
 
+    /// Whether a page of it was ever read.
+    pub(super) const fn is_told(&self) -> bool {
+        self.told
+    }
+
+    /// Whether something waits there for capacity, as far as its pages tell.
+    pub(super) const fn is_queued(&self) -> bool {
+        self.told && !self.relaxed
+    }
+
     /// A request ended without a first token that tells anything.
     pub(super) const fn unheard(&mut self) {
         self.unheard = self.unheard.saturating_add(1);

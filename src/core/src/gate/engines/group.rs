@@ -1,5 +1,6 @@
 //! The endpoints of one variant, and the best of them for a request.
 
+use super::calibration::{Calibration, Work};
 use super::engine::Engine;
 use super::share::Share;
 use super::{Ask, Need};
@@ -17,6 +18,9 @@ const KV_FILL: f64 = 0.95;
 
 /// Loading a LoRA adapter that is not in the engine's memory (hundreds of megabytes over PCIe).
 const ADAPTER_LOAD_NS: f64 = 1e8;
+
+/// Nanoseconds of one second.
+const NANOS: f64 = 1e9;
 
 /// Grain of a turn when endpoints are compared: below a millisecond, who was sent something
 /// least recently goes first, so that idle endpoints take turns.
@@ -41,6 +45,8 @@ pub(in crate::gate) struct Lengths {
 pub(super) struct Group {
     pub(super) role: Role,
     pub(super) speed: Speed,
+    /// By how much its times to first token are wrong.
+    calibration: Calibration,
     /// Sequences that keep the strictest TPOT; unlimited where nothing is promised.
     batch_max: u32,
     /// Tokens (prompt and answer) that one engine serves per second at that batch.
@@ -79,6 +85,10 @@ pub(super) struct Choice {
     pub(super) endpoint: EndpointId,
     /// Predicted time to first token, the prompt computed here or not at all, ns.
     pub(super) ttft_ns: f64,
+    /// What of it the profile says nothing about, ns.
+    pub(super) other_ns: f64,
+    /// What the engine has to do for it.
+    pub(super) work: Work,
     pub(super) cached_tokens: u32,
 }
 
@@ -87,6 +97,7 @@ impl Group {
         Self {
             role,
             speed,
+            calibration: Calibration::new(),
             batch_max: u32::MAX,
             tokens_per_second: 0.0,
             engines: EndpointTable::default(),
@@ -109,21 +120,69 @@ impl Group {
         Places { all: u64::from(slots), free: u64::from(free) }
     }
 
+    /// Another profile is in force: what was seen is held against it.
+    pub(super) fn relearn(&mut self, speed: Speed) {
+        self.calibration.judge(foretold(&speed));
+        self.speed = speed;
+    }
+
+    /// An answer of ours came with this mean gap between tokens, from an engine with so many
+    /// sequences. Says whether [`Group::learn`] has to follow.
+    pub(super) fn stepped(&mut self, gap: Span, sequences: u32, lengths: Lengths) -> bool {
+        let prompts = self.prompt_per_output(lengths);
+        let speed = &self.speed;
+        let foretold = |work: &Work| speed.step_s(work.sequences, lengths.context, prompts) * NANOS;
+        self.calibration.stepped(gap.0 as f64, sequences, foretold)
+    }
+
+    /// A first token of ours came within `took`: all of it, `exactly`, or with more of its answer.
+    pub(super) fn answered(&mut self, took: Span, work: Work, exactly: bool) {
+        let took_ns = took.0 as f64;
+        if exactly {
+            self.calibration.after(took_ns, work, foretold(&self.speed));
+        } else {
+            self.calibration.within(took_ns, work, foretold(&self.speed));
+        }
+    }
+
+    /// Time to first token for this work, as the profile says and endpoints have shown, ns.
+    pub(super) fn predicted_ns(&self, work: Work) -> f64 {
+        foretold(&self.speed)(&work) * self.calibration.factor(work.prompt_tokens)
+    }
+
     /// Sequences read and write so much in the mean: how many of them keep the TPOT, and what
     /// does an engine serve then?
     pub(super) fn learn(&mut self, tpot: Option<Span>, lengths: Lengths) {
-        let prompts = if self.role == Role::Both { lengths.uncached } else { 0.0 };
-        let prompt_per_output = prompts / lengths.output.max(1.0);
-        let within =
-            tpot.and_then(|tpot| self.speed.batch_within(tpot, lengths.context, prompt_per_output));
-        let decodes = self.role != Role::Prefill;
-        self.batch_max = within.filter(|_| decodes).unwrap_or(u32::MAX);
+        let prompts = self.prompt_per_output(lengths);
+        let (speed, decodes) = (&self.speed, self.role != Role::Prefill);
+        self.calibration
+            .judge_steps(|work| speed.step_s(work.sequences, lengths.context, prompts) * NANOS);
+        let factor = self.calibration.step_factor();
+        let within = |factor: f64| {
+            let tpot = tpot.map(|tpot| Span((tpot.0 as f64 / factor) as u64));
+            let within = tpot.and_then(|tpot| speed.batch_within(tpot, lengths.context, prompts));
+            within.filter(|_| decodes).unwrap_or(u32::MAX)
+        };
+        self.batch_max = within(factor);
+        // What is served corrects this one; it must not be corrected twice.
+        let by_profile = within(1.0);
         let by_kv = self.kv_max() as f64 / lengths.context.max(1.0);
-        let batch = self.batch_max.min(self.speed.sequences_max()).min(by_kv.max(1.0) as u32);
-        let step_s = self.speed.step_s(batch, lengths.context, prompt_per_output);
+        let batch = by_profile.min(speed.sequences_max()).min(by_kv.max(1.0) as u32);
+        let step_s = speed.step_s(batch, lengths.context, prompts);
         let tokens = (1.0 + lengths.uncached / lengths.output.max(1.0)) * f64::from(batch);
         self.tokens_per_second = if decodes { tokens / step_s.max(1e-6) } else { 0.0 };
         self.rebuild();
+    }
+
+    /// Prompt tokens that a full engine computes for each token that it generates.
+    fn prompt_per_output(&self, lengths: Lengths) -> f64 {
+        let prompts = if self.role == Role::Both { lengths.uncached } else { 0.0 };
+        prompts / lengths.output.max(1.0)
+    }
+
+    /// A step with one sequence, and the fixed time of a request, as endpoints have shown, ns.
+    pub(super) fn step_ns(&self) -> f64 {
+        self.speed.base_ns * self.calibration.step_factor()
     }
 
     pub(super) const fn batch_max(&self) -> u32 {
@@ -287,24 +346,37 @@ impl Group {
         computes: bool,
     ) -> Choice {
         let engine = &self.engines.values()[slot];
-        let mut ttft_ns = self.turn_ns(engine) + self.speed.base_ns;
-        let mut cached = 0;
+        let (mut cached, mut own) = (0, 0);
         if computes {
             // The last token of a prompt is always computed.
             cached = cached_tokens.min(ask.prompt_tokens.saturating_sub(1));
-            ttft_ns += f64::from(ask.prompt_tokens - cached) * self.speed.prompt_ns_per_token;
+            own = ask.prompt_tokens - cached;
         }
-        if ask.adapter.is_some() && !adapted {
-            ttft_ns += ADAPTER_LOAD_NS;
-        }
-        Choice { endpoint: self.engines.id(slot), ttft_ns, cached_tokens: cached }
+        let prompt_tokens = engine.prompt_ahead().saturating_add(u64::from(own));
+        let work = Work {
+            prompt_tokens: u32::try_from(prompt_tokens).unwrap_or(u32::MAX),
+            sequences: engine.requests(),
+        };
+        let other_ns = if ask.adapter.is_some() && !adapted { ADAPTER_LOAD_NS } else { 0.0 };
+        let ttft_ns = self.predicted_ns(work) + other_ns;
+        Choice { endpoint: self.engines.id(slot), ttft_ns, other_ns, work, cached_tokens: cached }
     }
 
     /// Whether one more keeps a time per token that a request asks for itself; where nobody
     /// could, not even alone, it does not bind.
     fn keeps(&self, engine: &Engine, tpot: Span, ask: &Ask<'_>) -> bool {
         let context = f64::from(ask.prompt_tokens) + ask.output_tokens / 2.0;
-        let step_s = |batch| self.speed.step_s(batch, context, 0.0);
+        let factor = self.calibration.step_factor();
+        let step_s = |batch| self.speed.step_s(batch, context, 0.0) * factor;
         step_s(engine.requests() + 1) <= tpot.as_seconds() || step_s(1) > tpot.as_seconds()
+    }
+}
+
+/// What a profile foretells for a first token, ns.
+fn foretold(speed: &Speed) -> impl Fn(&Work) -> f64 {
+    move |work| {
+        speed.base_ns
+            + f64::from(work.prompt_tokens) * speed.prompt_ns_per_token
+            + f64::from(work.sequences) * speed.sequence_ns
     }
 }

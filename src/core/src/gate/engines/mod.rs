@@ -1,21 +1,26 @@
 //! The endpoints as our gate keeps account of them: credits, prompts ahead, and who would serve a
 //! request first.
 
+mod calibration;
 mod credit;
 mod engine;
 mod group;
+mod placed;
 mod share;
 mod tally;
 
 pub(super) use self::group::{Lengths, Places};
+pub(super) use self::placed::{InFlight, Placed, Placement};
 
-use self::engine::{Engine, Load};
+use self::calibration::{Tries, Work};
+use self::engine::Engine;
 use self::group::{Choice, Group};
 use self::share::Share;
-use super::{EndpointLoad, RequestMap};
+use super::{Account, EndpointLoad};
 use crate::engine::Prefix;
-use crate::fleet::{Role, World};
-use crate::ids::{EndpointId, FleetId, RequestId, TierId, VariantId};
+use crate::engine::profile::EngineProfile;
+use crate::fleet::{Role, Transfer, World};
+use crate::ids::{EndpointId, FleetId, RequestId, VariantId};
 use crate::pick::{Cached, EndpointTable, PrefixIndex, Speed};
 use crate::time::{Span, Time};
 
@@ -26,9 +31,6 @@ const SPLIT_TOKENS_MIN: u32 = 256;
 /// nearly all requests, and the mean step is that of half of them. In overload on ServeGen's
 /// chat pool the 99th percentile lay 49 % above the mean that was aimed at.
 const TPOT_SHARE: f64 = 0.67;
-
-/// Faster than any engine generates a token.
-const TOKEN_MIN: Span = Span::from_millis(1);
 
 /// What is asked of a place.
 #[derive(Clone, Copy, Debug)]
@@ -52,17 +54,6 @@ pub(super) enum Need {
     Nothing,
 }
 
-/// Where a request goes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Placement {
-    pub(super) endpoint: EndpointId,
-    pub(super) prefill: Option<EndpointId>,
-    /// Predicted time to first token.
-    pub(super) ttft: Span,
-    /// Prompt tokens that need not be computed where the prompt is.
-    pub(super) cached_tokens: u32,
-}
-
 /// All endpoints of a fleet.
 #[derive(Debug)]
 pub(super) struct Engines {
@@ -70,61 +61,12 @@ pub(super) struct Engines {
     first: u16,
     group_of: EndpointTable<usize>,
     tpot: Option<Span>,
+    transfer: Transfer,
+    lengths: Lengths,
     prefixes: PrefixIndex,
     share: Share,
+    tries: Tries,
     sent: u64,
-}
-
-/// Requests in flight as the gate remembers them; here because it mirrors what engines hold.
-pub(super) type InFlight = RequestMap<Placed>;
-
-/// A dispatched request.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Placed {
-    pub(super) endpoint: EndpointId,
-    /// Until its prompt is done there.
-    pub(super) prefill: Option<EndpointId>,
-    /// When its first token was told.
-    pub(super) first_at: Option<Time>,
-    pub(super) sent_at: Time,
-    pub(super) ttft: Span,
-    /// Requests that were on `endpoint` when it came.
-    pub(super) beside: u32,
-    pub(super) tier: TierId,
-    pub(super) flow: u64,
-    pub(super) user: u64,
-    pub(super) prompt_tokens: u32,
-    pub(super) uncached_tokens: u32,
-    pub(super) output_expected: u32,
-}
-
-impl Placed {
-    /// What it takes of the endpoint that answers.
-    const fn here(&self) -> Load {
-        let elsewhere = self.prefill.is_some();
-        Load {
-            prompt_tokens: if elsewhere { 0 } else { self.uncached_tokens },
-            kv_tokens: self.uncached_tokens + self.output_expected / 2,
-            elsewhere,
-        }
-    }
-
-    /// What it takes of the endpoint that computes its prompt.
-    const fn there(&self) -> Load {
-        let tokens = self.uncached_tokens;
-        Load { prompt_tokens: tokens, kv_tokens: tokens, elsewhere: false }
-    }
-}
-
-impl Placed {
-    /// Its time to first token, if its answer came token by token. The first that is seen of an
-    /// answer in one piece is its end, which says nothing of waiting.
-    fn streamed(&self, now: Time, output_tokens: u32) -> Option<Span> {
-        let first_at = self.first_at?;
-        let apart = Span(TOKEN_MIN.0 * u64::from(output_tokens.saturating_sub(1)));
-        let streamed = output_tokens > 1 && now.since(first_at) >= apart;
-        streamed.then(|| first_at.since(self.sent_at))
-    }
 }
 
 impl Ask<'_> {
@@ -146,8 +88,11 @@ impl Engines {
             first: world.fleets[fleet.index()].variants.start,
             group_of: EndpointTable::default(),
             tpot: tpot.map(|tpot| Span((tpot.0 as f64 * TPOT_SHARE) as u64)),
+            transfer: *transfer,
+            lengths,
             prefixes: PrefixIndex::default(),
             share: Share::default(),
+            tries: Tries::default(),
             sent: 0,
         };
         engines.learn(lengths);
@@ -156,9 +101,24 @@ impl Engines {
 
     /// What requests are like in the mean.
     pub(super) fn learn(&mut self, lengths: Lengths) {
+        self.lengths = lengths;
         for group in &mut self.groups {
             group.learn(self.tpot, lengths);
         }
+    }
+
+    /// Another profile of a variant is in force. Credits, and what is there, stay.
+    pub(super) fn relearn(&mut self, variant: VariantId, profile: &EngineProfile) {
+        let index = usize::from(variant.0.wrapping_sub(self.first));
+        let Some(group) = self.groups.get_mut(index) else { return };
+        group.relearn(Speed::new(profile, &self.transfer, self.lengths.context));
+        group.learn(self.tpot, self.lengths);
+    }
+
+    /// Whether a prompt may be sent although it is foretold to be late even on an idle engine; if
+    /// so, this is the try.
+    pub(super) fn try_prompt(&mut self, now: Time, prompt_tokens: u32) -> bool {
+        self.tries.take(now, prompt_tokens)
     }
 
     pub(super) fn ready(&mut self, now: Time, endpoint: EndpointId, variant: VariantId) {
@@ -281,19 +241,21 @@ impl Engines {
         let answering = self.groups.iter().filter(|group| group.role != Role::Prefill);
         let placements = answering.filter_map(|group| {
             if group.role == Role::Both || !splits {
-                return best(group, true).map(|choice| (choice.ttft_ns, placement(choice, None)));
+                return best(group, true)
+                    .map(|choice| (choice.ttft_ns, Placement::of(choice, None)));
             }
             let here = best(group, true)?;
             if here.cached_tokens + SPLIT_TOKENS_MIN > ask.prompt_tokens {
                 // What is cached where it decodes need not be moved.
-                return Some((here.ttft_ns, placement(here, None)));
+                return Some((here.ttft_ns, Placement::of(here, None)));
             }
             // Waiting for a prefill endpoint beats a long prompt on a decode endpoint.
             let (there, here) = (prefill?, best(group, false)?);
             let moved = f64::from(ask.prompt_tokens) * group.speed.transfer_ns_per_token;
             let ttft_ns = there.ttft_ns + group.speed.transfer_ns + moved + here.ttft_ns;
-            let pair = Choice { endpoint: here.endpoint, ttft_ns, ..there };
-            Some((ttft_ns, placement(pair, Some(there.endpoint))))
+            let other_ns = ttft_ns - there.ttft_ns + there.other_ns;
+            let pair = Choice { endpoint: here.endpoint, ttft_ns, other_ns, ..there };
+            Some((ttft_ns, Placement::of(pair, Some(there.endpoint))))
         });
         placements.min_by(|left, right| left.0.total_cmp(&right.0)).map(|(_, place)| place)
     }
@@ -302,13 +264,10 @@ impl Engines {
     /// token after it; zero for a fleet without variants.
     pub(super) fn unloaded(&self, prompt_tokens: u32) -> (Span, Span) {
         let serving = self.groups.iter().filter(|group| group.role != Role::Decode);
-        let ttft_ns = serving
-            .map(|group| {
-                group.speed.base_ns + f64::from(prompt_tokens) * group.speed.prompt_ns_per_token
-            })
-            .reduce(f64::min);
+        let work = Work { prompt_tokens, sequences: 0 };
+        let ttft_ns = serving.map(|group| group.predicted_ns(work)).reduce(f64::min);
         let decoding = self.groups.iter().filter(|group| group.role != Role::Prefill);
-        let step_ns = decoding.map(|group| group.speed.base_ns).reduce(f64::min);
+        let step_ns = decoding.map(Group::step_ns).reduce(f64::min);
         (Span(ttft_ns.unwrap_or(0.0) as u64), Span(step_ns.unwrap_or(0.0) as u64))
     }
 
@@ -342,6 +301,7 @@ impl Engines {
         let here = placed.here();
         let beside = self.change(now, placed.endpoint, |engine| place(engine, here));
         placed.beside = beside.unwrap_or(0);
+        placed.queued = self.get(placed.computed_at).is_some_and(Engine::is_queued);
         if let Some(prefill) = placed.prefill {
             let there = placed.there();
             self.change(now, prefill, |engine| place(engine, there));
@@ -363,8 +323,28 @@ impl Engines {
 
     /// The first token of a request is out.
     pub(super) fn first_token(&mut self, now: Time, request: RequestId, placed: &mut Placed) {
-        placed.first_at.get_or_insert(now);
+        if placed.first_at.is_none() {
+            placed.first_at = Some(now);
+            self.answered(placed, now.since(placed.sent_at), false);
+        }
         self.change(now, placed.endpoint, |engine| engine.prompt_done(request));
+    }
+
+    /// Tells the variant that computed the prompt how long a first token took.
+    fn answered(&mut self, placed: &Placed, took: Span, exactly: bool) {
+        let took = Span(took.0.saturating_sub(placed.other.0));
+        if let Some(index) = self.group_of.get(placed.computed_at) {
+            self.groups[*index].answered(took, placed.work, exactly);
+        }
+    }
+
+    /// Tells the variant that answered how long its steps took.
+    fn stepped(&mut self, placed: &Placed, gap: Span) {
+        let Some(index) = self.group_of.get(placed.endpoint) else { return };
+        let group = &mut self.groups[*index];
+        if group.stepped(gap, placed.beside + 1, self.lengths) {
+            group.learn(self.tpot, self.lengths);
+        }
     }
 
     /// A request is gone from where it was; `output_tokens` if it ended well.
@@ -378,9 +358,16 @@ impl Engines {
         if let Some(prefill) = placed.prefill {
             self.change(now, prefill, |engine| engine.release(request, placed.there()));
         }
+        let streamed = placed.streamed(now, output_tokens.unwrap_or(0));
+        if let Some(ttft) = streamed.filter(|_| !placed.queued) {
+            self.answered(placed, ttft, true);
+        }
+        if let Some(gap) = streamed.and(placed.gap(now, output_tokens.unwrap_or(0))) {
+            self.stepped(placed, gap);
+        }
         self.change(now, placed.endpoint, |engine| {
             engine.release(request, placed.here());
-            match (placed.streamed(now, output_tokens.unwrap_or(0)), output_tokens) {
+            match (streamed, output_tokens) {
                 (Some(ttft), _) => engine.first_token(now, ttft, placed.ttft, placed.beside),
                 (None, Some(_)) => engine.unheard(),
                 (None, None) => {}
@@ -434,6 +421,17 @@ impl Engines {
         })
     }
 
+    /// What is on one endpoint.
+    pub(super) fn account(&self, endpoint: EndpointId) -> Option<Account> {
+        let engine = self.get(endpoint)?;
+        let in_flight = engine.is_told().then(|| engine.requests());
+        Some(Account { in_flight, draining: engine.draining })
+    }
+
+    fn get(&self, endpoint: EndpointId) -> Option<&Engine> {
+        self.groups[*self.group_of.get(endpoint)?].engines.get(endpoint)
+    }
+
     fn any_prefill(&self) -> bool {
         let mut prefill = self.groups.iter().filter(|group| group.role == Role::Prefill);
         prefill.any(|group| group.engines.values().iter().any(|engine| !engine.draining))
@@ -447,14 +445,5 @@ impl Engines {
     ) -> Option<R> {
         let index = *self.group_of.get(endpoint)?;
         self.groups[index].change(now, endpoint, change)
-    }
-}
-
-const fn placement(choice: Choice, prefill: Option<EndpointId>) -> Placement {
-    Placement {
-        endpoint: choice.endpoint,
-        prefill,
-        ttft: Span(choice.ttft_ns as u64),
-        cached_tokens: choice.cached_tokens,
     }
 }
