@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod body;
+pub mod clock;
 pub mod desk;
 pub mod ext_proc;
 pub mod fleet_sync;

@@ -10,6 +10,7 @@ mod peer_flags;
 mod picker;
 mod reload;
 mod serve;
+mod sync;
 mod terms;
 
 pub(crate) use arguments::RunArguments;
@@ -56,6 +57,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
     let ready = Ready::default();
     let (stop, stopping) = watch::channel(false);
     let background = Background {
+        controllers: sync::Controllers::of(arguments)?,
         fronts: fronts.clone(),
         ready: ready.clone(),
         stopping: stopping.clone(),
@@ -73,8 +75,9 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
     result
 }
 
-/// Everything that is not data: engines' pages, our pages, files.
+/// Everything that is not data: engines' pages, our pages, files, controllers.
 struct Background {
+    controllers: Option<sync::Controllers>,
     fronts: Fronts,
     ready: Ready,
     stopping: watch::Receiver<bool>,
@@ -109,6 +112,9 @@ impl Background {
                 }
                 watched.apply(&self.fronts, &engines);
                 self.ready.set(true);
+                if let Some(controllers) = self.controllers {
+                    controllers.follow(&self.fronts, &self.ready);
+                }
                 let mut stopping = self.stopping;
                 tokio::select! {
                     () = self.reload.watch(&self.fronts, &mut watched) => {}

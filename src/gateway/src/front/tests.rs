@@ -11,7 +11,7 @@ use crate::desk::Reason;
 
 /// Headers, and nothing else.
 #[derive(Debug, Default)]
-struct Headers(BTreeMap<&'static str, &'static str>);
+pub(super) struct Headers(BTreeMap<&'static str, &'static str>);
 
 impl Facts for Headers {
     fn header(&self, name: &str) -> Option<&str> {
@@ -55,7 +55,7 @@ spec:
     - {name: acme, limits: {requestsPerMinute: 2}}
 "#;
 
-fn terms(text: &str) -> FleetTerms {
+pub(super) fn terms(text: &str) -> FleetTerms {
     let manifests = manifest::parse(&[Source::new("test.yaml", text)]).unwrap();
     let (world, _) = manifests.resolve(None).unwrap_or_else(|errors| panic!("{errors}"));
     let fleet = &manifests.fleets[0];
@@ -70,7 +70,7 @@ fn terms(text: &str) -> FleetTerms {
     }
 }
 
-fn manifests(enforcement: &str) -> String {
+pub(super) fn manifests(enforcement: &str) -> String {
     format!("{FLEET}{}", POLICY.replace("ENFORCEMENT", enforcement))
 }
 
@@ -80,7 +80,7 @@ fn front(enforcement: &str) -> Front {
     front
 }
 
-fn admit(front: &Front, headers: &Headers) -> Result<Waiting, Denied> {
+pub(super) fn admit(front: &Front, headers: &Headers) -> Result<Waiting, Denied> {
     ask(front, headers, "tell me more")
 }
 
