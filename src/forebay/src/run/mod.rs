@@ -5,6 +5,7 @@
 
 mod arguments;
 mod engines;
+mod learn;
 mod pages;
 mod peer_flags;
 mod picker;
@@ -16,7 +17,7 @@ mod terms;
 pub(crate) use arguments::RunArguments;
 pub(crate) use peer_flags::understood;
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -30,6 +31,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use arguments::Component;
 use engines::Engines;
+use learn::Lessons;
 use pages::Ready;
 
 /// Runs until it is told to stop, and then until nothing is held or in flight.
@@ -54,6 +56,10 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
             .map(|(name, terms)| (name.clone(), Front::new(terms.clone(), seed)))
             .collect(),
     );
+    let Some((_, first)) = read.fleets.first() else {
+        bail!("the files hold no InferenceFleet: there is nothing to be a gate of");
+    };
+    let lessons = Lessons::new(Arc::clone(&first.world));
     let ready = Ready::default();
     let (stop, stopping) = watch::channel(false);
     let background = Background {
@@ -66,6 +72,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
             sources,
             seed,
             scrape_interval: interval,
+            lessons,
         },
     };
     let started = background.start(arguments, read.engines)?;
@@ -94,7 +101,9 @@ impl Background {
         let interval = Duration::from_secs_f64(arguments.scrape_seconds);
         // A page that takes longer than an interval is of no use any more.
         let fetcher = Fetcher::new(interval.max(Duration::from_secs(1)))?;
-        let mut watched = Engines::new(fetcher, interval, arguments.metrics_path.clone());
+        let lessons = self.reload.lessons.clone();
+        let page = arguments.metrics_path.clone();
+        let mut watched = Engines::new(fetcher, interval, page, lessons.clone());
         let (metrics, health) = (arguments.metrics, arguments.health);
         let (bound, is_bound) = mpsc::channel();
         let thread = std::thread::Builder::new().name("background".to_owned());
@@ -112,6 +121,7 @@ impl Background {
                 }
                 watched.apply(&self.fronts, &engines);
                 self.ready.set(true);
+                tokio::spawn(lessons.teach(self.fronts.clone()));
                 if let Some(controllers) = self.controllers {
                     controllers.follow(&self.fronts, &self.ready);
                 }
