@@ -7,6 +7,7 @@ mod architecture;
 mod command_line;
 mod corpus;
 mod envoy;
+mod fleet_sync;
 mod live;
 mod proxy;
 mod support;

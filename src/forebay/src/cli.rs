@@ -31,7 +31,7 @@ pub(crate) enum Command {
     Plan(PlanArguments),
     /// Run the gate in front of engines: as a reverse proxy, as Envoy's endpoint picker, as a
     /// request admission webhook.
-    Run(RunArguments),
+    Run(Box<RunArguments>),
     /// Compare the simulated engines with measured serving runs.
     Fidelity(FidelityArguments),
     /// Foresee the work of a trace at several lead times: errors, coverage and excess.

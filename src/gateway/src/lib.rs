@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod body;
+pub mod clock;
 pub mod connections;
 pub mod desk;
 pub mod ext_proc;

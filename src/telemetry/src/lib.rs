@@ -6,3 +6,4 @@
 pub mod history;
 pub mod page;
 pub mod scrape;
+mod series;

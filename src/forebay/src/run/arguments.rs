@@ -70,6 +70,16 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "PATH", default_value = "/metrics")]
     pub(crate) metrics_path: String,
 
+    /// A controller to follow, as `http://host:port`: capacity on its way, endpoints to drain,
+    /// learned physics. Repeat it for every replica. Without one the gate knows what is ready.
+    #[arg(long, value_name = "URL", env = "FOREBAY_CONTROLLER", value_delimiter = ',')]
+    pub(crate) controller: Vec<String>,
+
+    /// Name of this gate to its controllers, the same after a restart; else the host's and that
+    /// of its first face.
+    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    pub(crate) gate_name: Option<String>,
+
     #[command(flatten)]
     pub(crate) tls: TlsArguments,
 

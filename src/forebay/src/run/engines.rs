@@ -9,6 +9,7 @@ use forebay_telemetry::scrape::{EnginePage, Fetcher, ScrapeError, Target, watch}
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
+use super::learn::Lessons;
 use super::terms::Engine;
 
 /// Attempts in a row that find nobody before an engine counts as gone: one may fall into a
@@ -21,13 +22,19 @@ pub(super) struct Engines {
     fetcher: Fetcher,
     interval: Duration,
     page: String,
+    lessons: Lessons,
     watched: BTreeMap<Engine, JoinHandle<()>>,
 }
 
 impl Engines {
     /// Watches nobody yet. `page` is the path of their metrics.
-    pub(super) const fn new(fetcher: Fetcher, interval: Duration, page: String) -> Self {
-        Self { fetcher, interval, page, watched: BTreeMap::new() }
+    pub(super) const fn new(
+        fetcher: Fetcher,
+        interval: Duration,
+        page: String,
+        lessons: Lessons,
+    ) -> Self {
+        Self { fetcher, interval, page, lessons, watched: BTreeMap::new() }
     }
 
     /// Watches these from now on; those that are not among them any more are gone. To be called
@@ -37,6 +44,7 @@ impl Engines {
             let stays = engines.contains(engine);
             if !stays {
                 task.abort();
+                self.lessons.forget(&engine.address);
                 if let Some((_, front)) = fronts.all().get(engine.fleet) {
                     front.endpoint_gone(&engine.address);
                 }
@@ -50,7 +58,8 @@ impl Engines {
             self.watched.entry(engine.clone()).or_insert_with(|| {
                 let url = format!("http://{}{}", engine.address, self.page);
                 let target = Target { url, index: index as u32, count };
-                let mut engine = Watched::new(engine.clone(), front.clone());
+                let lessons = self.lessons.clone();
+                let mut engine = Watched::new(engine.clone(), front.clone(), lessons);
                 let report = move |age, read| engine.read(age, read);
                 tokio::spawn(watch(self.fetcher.clone(), target, self.interval, report))
             });
@@ -62,6 +71,7 @@ impl Engines {
 struct Watched {
     engine: Engine,
     front: Front,
+    lessons: Lessons,
     in_fleet: bool,
     unreachable: u32,
     /// Whether its last page could be read, to say only once that it cannot.
@@ -69,8 +79,8 @@ struct Watched {
 }
 
 impl Watched {
-    const fn new(engine: Engine, front: Front) -> Self {
-        Self { engine, front, in_fleet: false, unreachable: 0, readable: true }
+    const fn new(engine: Engine, front: Front, lessons: Lessons) -> Self {
+        Self { engine, front, lessons, in_fleet: false, unreachable: 0, readable: true }
     }
 
     fn read(&mut self, age: forebay_core::time::Span, read: Result<EnginePage, ScrapeError>) {
@@ -81,6 +91,7 @@ impl Watched {
             if self.in_fleet && self.unreachable >= UNREACHABLE_MAX {
                 warn!(endpoint = address, "out of the fleet: nobody listens there");
                 self.front.endpoint_gone(address);
+                self.lessons.forget(address);
                 self.in_fleet = false;
             }
         } else {
@@ -100,6 +111,9 @@ impl Watched {
                     requests_total,
                 });
                 self.front.scraped(address, age, Some(page.load), served);
+                if let Some(sample) = page.sample {
+                    self.lessons.read(address, self.engine.variant, age, *sample);
+                }
             }
             Err(error) => {
                 if std::mem::take(&mut self.readable) {

@@ -5,18 +5,20 @@
 
 mod arguments;
 mod engines;
+mod learn;
 mod pages;
 mod peer_flags;
 mod picker;
 mod reload;
 mod serve;
+mod sync;
 mod terms;
 mod tls;
 
 pub(crate) use arguments::RunArguments;
 pub(crate) use peer_flags::understood;
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -31,6 +33,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use arguments::Component;
 use engines::Engines;
+use learn::Lessons;
 use pages::Ready;
 
 /// Runs until it is told to stop, and then until nothing is held or in flight.
@@ -55,11 +58,16 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
             .map(|(name, terms)| (name.clone(), Front::new(terms.clone(), seed)))
             .collect(),
     );
+    let Some((_, first)) = read.fleets.first() else {
+        bail!("the files hold no InferenceFleet: there is nothing to be a gate of");
+    };
+    let lessons = Lessons::new(Arc::clone(&first.world));
     let admission = serve::admission(arguments, &fronts)?;
     let page = Sources { fronts, admission };
     let ready = Ready::default();
     let (stop, stopping) = watch::channel(false);
     let background = Background {
+        controllers: sync::Controllers::of(arguments)?,
         sources: page.clone(),
         ready: ready.clone(),
         stopping: stopping.clone(),
@@ -68,6 +76,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
             sources,
             seed,
             scrape_interval: interval,
+            lessons,
         },
     };
     let started = background.start(arguments, read.engines)?;
@@ -77,10 +86,11 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
     result
 }
 
-/// Everything that is not data: engines' pages, our pages, files.
+/// Everything that is not data: engines' pages, our pages, files, controllers.
 struct Background {
     /// Of the page of metrics; also the gates.
     sources: Sources,
+    controllers: Option<sync::Controllers>,
     ready: Ready,
     stopping: watch::Receiver<bool>,
     reload: reload::Reload,
@@ -96,7 +106,9 @@ impl Background {
         let interval = Duration::from_secs_f64(arguments.scrape_seconds);
         // A page that takes longer than an interval is of no use any more.
         let fetcher = Fetcher::new(interval.max(Duration::from_secs(1)))?;
-        let mut watched = Engines::new(fetcher, interval, arguments.metrics_path.clone());
+        let lessons = self.reload.lessons.clone();
+        let page = arguments.metrics_path.clone();
+        let mut watched = Engines::new(fetcher, interval, page, lessons.clone());
         let (metrics, health) = (arguments.metrics, arguments.health);
         let (bound, is_bound) = mpsc::channel();
         let thread = std::thread::Builder::new().name("background".to_owned());
@@ -114,6 +126,10 @@ impl Background {
                 }
                 watched.apply(&self.sources.fronts, &engines);
                 self.ready.set(true);
+                tokio::spawn(lessons.teach(self.sources.fronts.clone()));
+                if let Some(controllers) = self.controllers {
+                    controllers.follow(&self.sources.fronts, &self.ready);
+                }
                 let mut stopping = self.stopping;
                 tokio::select! {
                     () = self.reload.watch(&self.sources.fronts, &mut watched) => {}

@@ -1,5 +1,6 @@
 //! Files are read again when their content changes; a bad one keeps what was before.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -9,6 +10,7 @@ use forebay_gateway::front::Fronts;
 use tracing::{error, info};
 
 use super::engines::Engines;
+use super::learn::Lessons;
 use super::terms;
 
 /// How often the files are looked at: mounted ConfigMaps change in place, without an event that
@@ -22,6 +24,7 @@ pub(super) struct Reload {
     pub(super) sources: Vec<Source>,
     pub(super) seed: u64,
     pub(super) scrape_interval: Span,
+    pub(super) lessons: Lessons,
 }
 
 impl Reload {
@@ -53,6 +56,9 @@ impl Reload {
                 after.join(", "),
                 before.join(", ")
             );
+        }
+        if let Some((_, terms)) = read.fleets.first() {
+            self.lessons.reload(Arc::clone(&terms.world));
         }
         for ((_, front), (_, terms)) in fronts.all().iter().zip(read.fleets) {
             front.reload(terms);

@@ -91,6 +91,7 @@ impl Hold {
             Outcome::ClientGone => GateEvent::ClientGone { request },
         };
         self.desk.step(&mut state, now, event, None);
+        self.desk.shared.news.notify_one();
     }
 }
 

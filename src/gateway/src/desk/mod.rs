@@ -23,6 +23,7 @@ pub use refused::{Reason, Refused};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use forebay_core::engine::Prefix;
+use forebay_core::engine::profile::EngineProfile;
 use forebay_core::fleet::Role;
 use forebay_core::gate::{
     Arrival, EndpointLoad, Gate, GateEffect, GateEvent, Outlook, Place, RequestMap,
@@ -32,6 +33,7 @@ use forebay_core::time::{Span, Time};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use crate::clock::Clock;
 use grant::{Answer, Hold};
 use meters::Counted;
 
@@ -47,8 +49,10 @@ struct Shared {
     state: Mutex<State>,
     /// Wakes the timer when an earlier deadline was set.
     rearm: Notify,
-    /// Time zero of the gate.
-    origin: Instant,
+    /// What time is, for the gate and all that share its times.
+    clock: Clock,
+    /// Something happened that a controller should hear of soon.
+    news: Arc<Notify>,
 }
 
 /// The machine and those who wait for it.
@@ -139,17 +143,17 @@ impl Desk {
     /// A desk for this gate, which has not seen any event yet. `tiers` is how many there are.
     #[must_use]
     pub fn new(gate: Box<dyn Gate + Send>, tiers: usize) -> Self {
-        Self::since(Instant::now(), gate, tiers)
+        Self::since(Clock::since(Instant::now()), Arc::default(), gate, tiers)
     }
 
     /// A desk that takes the place of this one and counts time as it does, so that places in
     /// tickets mean the same to both.
     #[must_use]
     pub fn successor(&self, gate: Box<dyn Gate + Send>, tiers: usize) -> Self {
-        Self::since(self.shared.origin, gate, tiers)
+        Self::since(self.shared.clock, Arc::clone(&self.shared.news), gate, tiers)
     }
 
-    fn since(origin: Instant, gate: Box<dyn Gate + Send>, tiers: usize) -> Self {
+    fn since(clock: Clock, news: Arc<Notify>, gate: Box<dyn Gate + Send>, tiers: usize) -> Self {
         let state = State {
             gate,
             directory: Directory::default(),
@@ -160,7 +164,7 @@ impl Desk {
             meters: Meters::new(tiers),
             closed: false,
         };
-        let shared = Shared { state: Mutex::new(state), rearm: Notify::new(), origin };
+        let shared = Shared { state: Mutex::new(state), rearm: Notify::new(), clock, news };
         Self { shared: Arc::new(shared) }
     }
 
@@ -203,6 +207,9 @@ impl Desk {
         let hold = Hold::new(self.clone(), request, counted);
         let own =
             self.step(&mut state, now, GateEvent::Arrived(&arrival), Some((request, counted)));
+        if !matches!(own, Some(Ok(_))) {
+            self.shared.news.notify_one();
+        }
         match own {
             Some(answer) => {
                 drop(state);
@@ -269,6 +276,11 @@ impl Desk {
         self.tell(GateEvent::Outlook(outlook));
     }
 
+    /// Other physics of a variant are in force: its profile with what was learned.
+    pub fn learned(&self, variant: VariantId, profile: &EngineProfile) {
+        self.tell(GateEvent::Learned { variant, profile });
+    }
+
     /// Refuses what comes from now on; what is held or in flight goes on.
     pub fn close(&self) {
         self.lock().closed = true;
@@ -310,7 +322,19 @@ impl Desk {
     /// Now, since the desk was opened.
     #[must_use]
     pub fn now(&self) -> Time {
-        Time(self.shared.origin.elapsed().as_nanos() as u64)
+        self.shared.clock.now()
+    }
+
+    /// The clock that it goes by, for those who tell it of times to come.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.shared.clock
+    }
+
+    /// Resolves when requests began to wait, were refused or ended since it last did: for one who
+    /// reports them. Those of its successors count as well.
+    pub async fn changed(&self) {
+        self.shared.news.notified().await;
     }
 
     /// A panic in a step leaves a gate that may have lost one request, not one that is unsafe to

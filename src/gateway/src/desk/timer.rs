@@ -1,7 +1,5 @@
 //! Sends the gate its deadlines.
 
-use std::time::Duration;
-
 use forebay_core::gate::GateEvent;
 use forebay_core::time::Time;
 use tokio::time::sleep_until;
@@ -15,7 +13,7 @@ pub(super) async fn run(desk: &Desk) {
         match armed {
             None => desk.shared.rearm.notified().await,
             Some(at) => {
-                let wake = desk.shared.origin + Duration::from_nanos(at.0);
+                let wake = desk.shared.clock.instant(at);
                 tokio::select! {
                     () = sleep_until(wake) => due(desk, at),
                     () = desk.shared.rearm.notified() => {}

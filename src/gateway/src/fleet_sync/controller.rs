@@ -11,8 +11,8 @@ use forebay_core::sync::{
 use forebay_core::time::Time;
 use tokio::sync::{mpsc, oneshot};
 
-use super::clock::Clock;
-use super::{INBOX_MAX, Outbox, offer};
+use super::drive::{self, End};
+use super::{Clock, INBOX_MAX, Outbox, offer};
 
 /// Gates connected to one controller at most, over all fleets; more are turned away.
 const LINKS_MAX: usize = 1_024;
@@ -74,34 +74,36 @@ impl SyncController {
     }
 
     /// Runs until every handle is gone.
-    pub async fn run(mut self) {
-        loop {
-            let due = self.ends.values().filter_map(ControllerEnd::next_deadline).min();
-            let due = due.map(|at| self.clock.instant(at));
-            let wait = async {
-                match due {
-                    Some(due) => tokio::time::sleep_until(due).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                input = self.inbox.recv() => match input {
-                    Some(input) => self.take(input),
-                    None => return,
-                },
-                () = wait => {
-                    self.prune();
-                    self.step_all(ControllerSyncEvent::Due);
-                }
-            }
-        }
+    pub async fn run(self) {
+        let Self { ends, clock, inbox, links } = self;
+        drive::run(Ends { ends, clock, links }, clock, inbox).await;
+    }
+}
+
+/// The ends of all fleets, as they are driven.
+struct Ends {
+    ends: BTreeMap<String, ControllerEnd>,
+    clock: Clock,
+    links: HashMap<LinkId, Link>,
+}
+
+impl End for Ends {
+    type Input = ControllerInput;
+
+    fn next_deadline(&self) -> Option<Time> {
+        self.ends.values().filter_map(ControllerEnd::next_deadline).min()
     }
 
-    /// Links that ended without anybody telling.
-    fn prune(&mut self) {
-        let closed = |(link, known): (&LinkId, &Link)| known.outbox.is_closed().then_some(*link);
-        let closed: Vec<LinkId> = self.links.iter().filter_map(closed).collect();
-        closed.into_iter().for_each(|link| self.take(ControllerInput::Lost(link)));
+    fn due(&mut self) {
+        self.step_all(ControllerSyncEvent::Due);
+    }
+
+    fn closed(&self) -> Vec<LinkId> {
+        drive::closed(self.links.iter().map(|(link, known)| (link, &known.outbox)))
+    }
+
+    fn lost(&mut self, link: LinkId) {
+        self.take(ControllerInput::Lost(link));
     }
 
     fn take(&mut self, input: ControllerInput) {
@@ -142,7 +144,9 @@ impl SyncController {
             }
         }
     }
+}
 
+impl Ends {
     fn hear(&mut self, link: LinkId, message: &FromGate) {
         let fleet = match message {
             FromGate::Report(report) => &report.fleet,

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use forebay_core::sync::{
-    EndpointReport, FromGate, GateCounts, GateEnd, GateName, GateSyncEffect, GateSyncEvent, Guided,
-    LinkId, Report, Standing, TierReport, ToGate,
+    EndpointReport, FromGate, GATE_LOST, GateCounts, GateEnd, GateName, GateSyncEffect,
+    GateSyncEvent, Guided, LinkId, Report, Standing, TierReport, ToGate,
 };
+use forebay_core::time::Time;
 use tokio::sync::{mpsc, watch};
 
-use super::clock::Clock;
-use super::{INBOX_MAX, Outbox, offer};
+use super::drive::{self, End};
+use super::{Clock, INBOX_MAX, Outbox, offer};
 
 /// What a gate shows of itself whenever it reports.
 pub trait GateSource: Send + Sync + 'static {
-    /// Whether it takes requests.
+    /// Whether it takes requests, or would if no other gate did.
     fn active(&self) -> bool;
     /// By tier.
     fn tiers(&self) -> Vec<TierReport>;
@@ -54,13 +55,20 @@ pub struct GateHandle {
 
 /// The gate's end as a task.
 pub struct SyncGate {
+    driven: Driven,
+    inbox: mpsc::Receiver<GateInput>,
+}
+
+/// The gate's end, as it is driven.
+struct Driven {
     end: GateEnd,
     clock: Clock,
     source: Arc<dyn GateSource>,
-    inbox: mpsc::Receiver<GateInput>,
     state: watch::Sender<GateState>,
     outboxes: HashMap<LinkId, Outbox<FromGate>>,
-    stand_by: Option<GateName>,
+    /// The gate that is active instead of us, and until when that holds unless it is said again:
+    /// each of our reports is answered so while it does.
+    stand_by: Option<(GateName, Time)>,
     guided: Guided,
 }
 
@@ -85,38 +93,35 @@ impl SyncGate {
         let handle = GateHandle { inbox: sender, state: watched, links: Arc::default() };
         let end = GateEnd::new(gate, fleet);
         let outboxes = HashMap::new();
-        (handle, Self { end, clock, source, inbox, state, outboxes, stand_by: None, guided })
+        let driven = Driven { end, clock, source, state, outboxes, stand_by: None, guided };
+        (handle, Self { driven, inbox })
     }
 
     /// Runs until every handle is gone.
-    pub async fn run(mut self) {
-        loop {
-            let due = self.end.next_deadline().map(|at| self.clock.instant(at));
-            let wait = async {
-                match due {
-                    Some(due) => tokio::time::sleep_until(due).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                input = self.inbox.recv() => match input {
-                    Some(input) => self.take(input),
-                    None => return,
-                },
-                () = wait => {
-                    self.prune();
-                    self.step(GateSyncEvent::Due);
-                }
-            }
-        }
+    pub async fn run(self) {
+        let clock = self.driven.clock;
+        drive::run(self.driven, clock, self.inbox).await;
+    }
+}
+
+impl End for Driven {
+    type Input = GateInput;
+
+    fn next_deadline(&self) -> Option<Time> {
+        let active_at = self.stand_by.as_ref().map(|(_, until)| *until);
+        self.end.next_deadline().into_iter().chain(active_at).min()
     }
 
-    /// Links that ended without anybody telling.
-    fn prune(&mut self) {
-        let closed =
-            |(link, outbox): (&LinkId, &Outbox<FromGate>)| outbox.is_closed().then_some(*link);
-        let closed: Vec<LinkId> = self.outboxes.iter().filter_map(closed).collect();
-        closed.into_iter().for_each(|link| self.take(GateInput::Lost(link)));
+    fn due(&mut self) {
+        self.step(GateSyncEvent::Due);
+    }
+
+    fn closed(&self) -> Vec<LinkId> {
+        drive::closed(self.outboxes.iter())
+    }
+
+    fn lost(&mut self, link: LinkId) {
+        self.take(GateInput::Lost(link));
     }
 
     fn take(&mut self, input: GateInput) {
@@ -130,16 +135,14 @@ impl SyncGate {
                 self.step(GateSyncEvent::Lost { link });
             }
             GateInput::Heard(link, message) => {
-                if matches!(message, ToGate::Directive(_)) {
-                    // A leader that speaks to us takes us for the active gate.
-                    self.stand_by = None;
-                }
                 self.step(GateSyncEvent::Heard { link, message: &message });
             }
             GateInput::Changed => self.step(GateSyncEvent::Changed),
         }
     }
+}
 
+impl Driven {
     fn step(&mut self, event: GateSyncEvent<'_>) {
         let now = self.clock.now();
         let mut effects = Vec::new();
@@ -153,13 +156,16 @@ impl SyncGate {
                     }
                 }
                 GateSyncEffect::Guide(guided) => self.guided = guided,
-                GateSyncEffect::StandBy { active } => self.stand_by = Some(active),
+                GateSyncEffect::StandBy { active } => {
+                    self.stand_by = Some((active, now + GATE_LOST));
+                }
             }
         }
+        self.stand_by.take_if(|(_, until)| *until <= now);
         let state = GateState {
             standing: self.end.standing(now),
             guided: self.guided.clone(),
-            stand_by: self.stand_by.clone(),
+            stand_by: self.stand_by.as_ref().map(|(active, _)| active.clone()),
             counts: self.end.counts(),
         };
         self.state.send_if_modified(|last| {

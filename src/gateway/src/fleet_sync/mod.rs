@@ -4,8 +4,8 @@
 //! Every message says everything, so a full queue to a slow peer drops messages instead of holding
 //! them: the next one says it all again.
 
-mod clock;
 mod controller;
+mod drive;
 mod gate;
 mod grpc;
 mod memory;
@@ -15,7 +15,7 @@ pub mod wire;
 
 use tokio::sync::mpsc;
 
-pub use clock::Clock;
+pub use crate::clock::Clock;
 pub use controller::{ControllerHandle, ControllerSettings, SyncController};
 pub use gate::{GateHandle, GateSource, GateState, SyncGate};
 pub use grpc::{FleetSyncService, follow};

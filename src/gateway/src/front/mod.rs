@@ -5,10 +5,14 @@ mod check;
 mod denied;
 mod fronts;
 mod generation;
+mod guide;
 mod meters;
 mod pass;
+mod report;
 mod terms;
 
+#[cfg(test)]
+mod guide_tests;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +22,7 @@ pub use fronts::Fronts;
 pub use generation::FleetTerms;
 pub use meters::{FrontMeters, TenantMeters};
 pub use pass::{Pass, Waiting};
+pub use report::FrontSource;
 pub use terms::Told;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,9 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use forebay_core::admit::{Charge, Facts, Limits, TicketId, Tickets, headers};
-use forebay_core::fleet::Role;
 use forebay_core::gate::{EndpointLoad, Place};
-use forebay_core::ids::VariantId;
 use forebay_core::time::{Span, Time};
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -51,6 +54,7 @@ struct Shared {
     current: ArcSwap<Generation>,
     /// Gates of earlier terms that still hold requests; they go on under those terms.
     older: Mutex<Vec<Desk>>,
+    guide: Mutex<guide::Guide>,
     /// Another gate has come: it needs its time kept.
     reloaded: Notify,
     /// Counts what may change the answer to a request that found no endpoint.
@@ -86,6 +90,7 @@ impl Front {
         let shared = Shared {
             current: ArcSwap::from_pointee(generation),
             older: Mutex::default(),
+            guide: Mutex::default(),
             reloaded: Notify::new(),
             changes: watch::Sender::default(),
             limits: Mutex::new(limits),
@@ -200,12 +205,17 @@ impl Front {
         let before = self.shared.current.load_full();
         self.limits().reload(before.desk.now(), &terms.tenants);
         let after = before.followed_by(terms);
+        // Nothing is drained, gone or learned in between.
+        let mut guide = self.lock_guide();
         if !after.desk.is_same(&before.desk) {
+            guide.forget_learned();
+            guide.tell(&after.desk, &after.terms);
             let mut older = self.older();
             older.push(before.desk.clone());
             older.retain(|desk| !desk.is_idle());
         }
         self.shared.current.store(Arc::new(after));
+        drop(guide);
         self.shared.reloaded.notify_one();
         self.changed();
     }
@@ -215,8 +225,7 @@ impl Front {
         let mut timers = JoinSet::new();
         let mut kept: Vec<(Desk, AbortHandle)> = Vec::new();
         loop {
-            let mut desks = self.older().clone();
-            desks.push(self.desk());
+            let desks = self.desks();
             kept.retain(|(desk, timer)| {
                 let stays = desks.iter().any(|other| other.is_same(desk));
                 if !stays {
@@ -234,20 +243,9 @@ impl Front {
         }
     }
 
-    /// An endpoint became ready; `address` is `ip:port`.
-    pub fn endpoint_ready(&self, address: &str, variant: VariantId, role: Role) {
-        self.desk().endpoint_ready(address, variant, role);
-        self.changed();
-    }
-
     /// An endpoint takes no more requests.
     pub fn endpoint_draining(&self, address: &str) {
         self.each(|desk| desk.with_endpoint(address, Desk::endpoint_draining));
-    }
-
-    /// An endpoint is gone.
-    pub fn endpoint_gone(&self, address: &str) {
-        self.each(|desk| desk.with_endpoint(address, Desk::endpoint_gone));
     }
 
     /// A page of an endpoint was read, or could not be. What it says of answers is for requests
@@ -319,6 +317,13 @@ impl Front {
         issued
     }
 
+    /// Every gate that holds something, the present one last.
+    fn desks(&self) -> Vec<Desk> {
+        let mut desks = self.older().clone();
+        desks.push(self.desk());
+        desks
+    }
+
     fn each(&self, tell: impl Fn(&Desk)) {
         tell(&self.desk());
         self.older().iter().for_each(tell);
@@ -340,6 +345,10 @@ impl Front {
 
     fn meters(&self) -> MutexGuard<'_, FrontMeters> {
         self.shared.meters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_guide(&self) -> MutexGuard<'_, guide::Guide> {
+        self.shared.guide.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn older(&self) -> MutexGuard<'_, Vec<Desk>> {

@@ -1,6 +1,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use forebay_core::fleet::Role;
+use forebay_core::ids::VariantId;
+
 use super::*;
 use crate::body;
 use crate::desk::Reason;
@@ -8,7 +11,7 @@ use crate::testing::terms;
 
 /// Headers, and nothing else.
 #[derive(Debug, Default)]
-struct Headers(BTreeMap<&'static str, &'static str>);
+pub(super) struct Headers(BTreeMap<&'static str, &'static str>);
 
 impl Facts for Headers {
     fn header(&self, name: &str) -> Option<&str> {
@@ -52,7 +55,7 @@ spec:
     - {name: acme, limits: {requestsPerMinute: 2}}
 "#;
 
-fn manifests(enforcement: &str) -> String {
+pub(super) fn manifests(enforcement: &str) -> String {
     format!("{FLEET}{}", POLICY.replace("ENFORCEMENT", enforcement))
 }
 
@@ -62,7 +65,7 @@ fn front(enforcement: &str) -> Front {
     front
 }
 
-fn admit(front: &Front, headers: &Headers) -> Result<Waiting, Denied> {
+pub(super) fn admit(front: &Front, headers: &Headers) -> Result<Waiting, Denied> {
     ask(front, headers, "tell me more")
 }
 

@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use forebay_core::observe::{Aged, EngineSample, Histogram};
+use forebay_core::observe::{Aged, EngineSample};
 use forebay_core::time::Time;
 
 use super::HistoryError;
 use super::fetch::Server;
 use super::request::HistoryRequest;
+use crate::series::{BUCKETED, FIGURES, MEANS, absent, add, apart, bucket, present};
 
 /// Steps per query; histograms make these answers larger than those of [`super::fetch`].
 const CHUNK_STEPS: u64 = 240;
@@ -69,36 +70,6 @@ struct Page {
     sample: EngineSample,
 }
 
-type Gauge = fn(&mut EngineSample) -> &mut f64;
-type Family = fn(&mut EngineSample) -> &mut Histogram;
-
-/// Single figures; where a page holds several series of one (reasons), they add up.
-const FIGURES: [(&str, Gauge); 8] = [
-    ("vllm:num_requests_running", |page| &mut page.running),
-    ("vllm:kv_cache_usage_perc", |page| &mut page.kv_usage),
-    ("vllm:prompt_tokens_total", |page| &mut page.prompt_tokens_total),
-    (SCRAPED, |page| &mut page.generation_tokens_total),
-    ("vllm:request_success_total", |page| &mut page.requests_finished_total),
-    ("vllm:num_preemptions_total", |page| &mut page.preemptions_total),
-    ("vllm:prefix_cache_queries_total", |page| &mut page.prefix_queries_tokens_total),
-    ("vllm:prefix_cache_hits_total", |page| &mut page.prefix_hits_tokens_total),
-];
-
-/// Histograms of which only count and sum are needed.
-const MEANS: [(&str, Family); 4] = [
-    ("vllm:inter_token_latency_seconds", |page| &mut page.itl),
-    ("vllm:time_to_first_token_seconds", |page| &mut page.ttft),
-    ("vllm:e2e_request_latency_seconds", |page| &mut page.e2e),
-    ("vllm:request_queue_time_seconds", |page| &mut page.queue_time),
-];
-
-/// Histograms that are needed by bucket.
-const BUCKETED: [(&str, Family); 3] = [
-    ("vllm:iteration_tokens_total", |page| &mut page.iteration_tokens),
-    ("vllm:request_prompt_tokens", |page| &mut page.prompt_lengths),
-    ("vllm:request_generation_tokens", |page| &mut page.generation_lengths),
-];
-
 async fn chunk(
     server: &Server<'_>,
     from: u64,
@@ -132,16 +103,10 @@ async fn chunk(
         .await?;
     }
     for (name, family) in BUCKETED {
-        let (bucket, sum) = (format!("{name}_bucket"), format!("{name}_sum"));
-        each(server, &server.selector(&bucket), from, to, engines, |page, labels, value| {
-            let histogram = present(family(page));
-            let bounds = histogram.buckets.bounds();
+        let (buckets, sum) = (format!("{name}_bucket"), format!("{name}_sum"));
+        each(server, &server.selector(&buckets), from, to, engines, |page, labels, value| {
             let bound = labels.get("le").and_then(|le| le.parse::<f64>().ok());
-            // A bound that the family does not have counts with the next larger one.
-            let place =
-                bound.map_or(bounds.len(), |bound| bounds.partition_point(|&own| own < bound));
-            // Cumulative over buckets until `finish`; the largest of those that fall together.
-            histogram.counts[place] = histogram.counts[place].max(value);
+            bucket(family(page), bound, value);
         })
         .await?;
         each(server, &server.selector(&sum), from, to, engines, |page, _, value| {
@@ -184,32 +149,6 @@ fn engine(labels: &HashMap<String, String>) -> EngineKey {
     (label("job"), label("instance"), label("engine"))
 }
 
-/// A page on which nothing is.
-fn absent() -> EngineSample {
-    let mut sample = EngineSample::idle(f64::NAN);
-    for (_, field) in FIGURES {
-        *field(&mut sample) = f64::NAN;
-    }
-    for (_, family) in MEANS.into_iter().chain(BUCKETED) {
-        let histogram = family(&mut sample);
-        histogram.counts.fill(f64::NAN);
-        histogram.sum = f64::NAN;
-    }
-    sample
-}
-
-/// Counts begin at zero with the first that is there.
-fn present(histogram: &mut Histogram) -> &mut Histogram {
-    if histogram.counts[0].is_nan() {
-        histogram.counts.fill(0.0);
-    }
-    histogram
-}
-
-fn add(figure: &mut f64, value: f64) {
-    *figure = if figure.is_nan() { value } else { *figure + value };
-}
-
 fn finish((job, instance, rank): &EngineKey, pages: Pages) -> EnginePages {
     let endpoint = match rank.as_str() {
         "" | "0" => format!("{job}/{instance}"),
@@ -230,14 +169,4 @@ fn finish((job, instance, rank): &EngineKey, pages: Pages) -> EnginePages {
         })
         .collect();
     EnginePages { endpoint, pages }
-}
-
-/// From counts cumulative over buckets to counts per bucket.
-fn apart(histogram: &mut Histogram) {
-    let mut below = 0.0_f64;
-    for count in &mut histogram.counts[..=histogram.buckets.bounds().len()] {
-        let cumulative = count.max(below);
-        *count = if count.is_nan() { f64::NAN } else { cumulative - below };
-        below = cumulative;
-    }
 }

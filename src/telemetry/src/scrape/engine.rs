@@ -4,6 +4,7 @@
 //! TensorRT-LLM's `trtllm-serve`; vLLM's name of the KV gauge before 0.11 is understood too.
 
 use forebay_core::gate::EndpointLoad;
+use forebay_core::observe::EngineSample;
 use thiserror::Error;
 
 /// Whose names a page uses.
@@ -36,7 +37,7 @@ pub enum PageError {
 }
 
 /// What a page says.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EnginePage {
     /// Its load now.
     pub load: EndpointLoad,
@@ -44,6 +45,9 @@ pub struct EnginePage {
     pub output_tokens_total: Option<f64>,
     /// Requests answered since it started; `None` where it does not tell.
     pub requests_finished_total: Option<f64>,
+    /// All that is learned from (see [`super::read_engine_sample`]); `None` on most pages, for it
+    /// is read only as often as it teaches anything, and where the page does not tell.
+    pub sample: Option<Box<EngineSample>>,
 }
 
 /// The series of one dialect.
@@ -126,6 +130,7 @@ pub fn read_engine_page(page: &str) -> Result<EnginePage, PageError> {
         load,
         output_tokens_total: usable(sums.output_tokens),
         requests_finished_total: usable(sums.finished),
+        sample: None,
     })
 }
 
@@ -170,7 +175,7 @@ impl Sums {
 }
 
 /// A sample as name, text of its labels, value; `None` for comments and what cannot be read.
-fn split(line: &str) -> Option<(&str, &str, f64)> {
+pub(super) fn split(line: &str) -> Option<(&str, &str, f64)> {
     let name_end = line.find(['{', ' ', '\t'])?;
     let (name, rest) = line.split_at(name_end);
     let (labels, values) = match rest.strip_prefix('{') {
@@ -184,8 +189,6 @@ fn split(line: &str) -> Option<(&str, &str, f64)> {
 
 #[cfg(test)]
 mod tests {
-    use forebay_core::observe::EngineSample;
-
     use super::*;
     use crate::page::vllm_page;
 

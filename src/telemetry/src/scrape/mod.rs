@@ -6,8 +6,10 @@
 mod engine;
 mod fetch;
 pub mod fuzzing;
+mod sample;
 mod schedule;
 
 pub use engine::{EngineDialect, EnginePage, PageError, read_engine_page};
 pub use fetch::{FetchError, Fetcher, PAGE_BYTES_MAX};
+pub use sample::read_engine_sample;
 pub use schedule::{ScrapeError, Target, watch};

@@ -7,7 +7,11 @@ use tokio::time::{Instant, sleep_until};
 
 use thiserror::Error;
 
-use super::{EnginePage, FetchError, Fetcher, PageError, read_engine_page};
+use super::{EnginePage, FetchError, Fetcher, PageError, read_engine_page, read_engine_sample};
+
+/// How often a page is read in full: what is learned from wants windows of about Prometheus's usual
+/// interval, and reading a page in full costs some ten times as much.
+const FULL_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Why nothing is known of an engine.
 #[derive(Debug, Error)]
@@ -43,11 +47,18 @@ pub async fn watch(
 ) {
     let offset = interval.mul_f64(f64::from(target.index) / f64::from(target.count.max(1)));
     let mut due = Instant::now() + offset;
+    let mut full_due = due;
     loop {
         sleep_until(due).await;
         let asked = Instant::now();
         let read = match fetcher.page(&target.url).await {
-            Ok(page) => read_engine_page(&page).map_err(ScrapeError::from),
+            Ok(text) => read_engine_page(&text).map_err(ScrapeError::from).map(|mut page| {
+                if full_due <= asked {
+                    full_due = asked + FULL_INTERVAL;
+                    page.sample = read_engine_sample(&text).map(Box::new);
+                }
+                page
+            }),
             Err(error) => Err(error.into()),
         };
         // It was true at some moment between question and answer: the older one is safe to say.
