@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use forebay_core::admit::Terms;
-use forebay_core::ids::FleetId;
+use forebay_core::fleet::Role;
+use forebay_core::ids::{FleetId, VariantId};
 use forebay_core::manifest::{self, Source};
 
 use super::*;
