@@ -10,9 +10,19 @@ use super::proxy::Config;
 /// More than Envoy's circuit breakers let through by default (1,024).
 const HELD: usize = 1_500;
 
+/// A setup whose connection to the picker stands: a crowd on a machine busy with other tests may
+/// take Envoy longer than a connection may.
+async fn crowded() -> Option<Setup> {
+    let setup = Setup::new(Config::answers_pass()).await?;
+    assert_eq!(setup.client.post(&[]).await.status, StatusCode::OK);
+    setup.until(|| setup.gate.log() == ["finished 7"]).await;
+    setup.gate.forget();
+    Some(setup)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_is_held_and_everybody_is_answered() {
-    let Some(setup) = Setup::new(Config::answers_pass()).await else { return };
+    let Some(setup) = crowded().await else { return };
     let crowd: Vec<_> = (0..HELD)
         .map(|_| {
             let client = setup.client.clone();
@@ -30,7 +40,7 @@ async fn a_crowd_is_held_and_everybody_is_answered() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_that_leaves_at_once_takes_nobody_along() {
-    let Some(setup) = Setup::new(Config::answers_pass()).await else { return };
+    let Some(setup) = crowded().await else { return };
     let stays = tokio::spawn({
         let client = setup.client.clone();
         async move { client.post(&[(DO, "hold")]).await }

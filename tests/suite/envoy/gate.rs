@@ -55,6 +55,11 @@ impl TestGate {
         self.log.lock().unwrap().clone()
     }
 
+    /// Forgets how requests ended so far.
+    pub(super) fn forget(&self) {
+        self.log.lock().unwrap().clear();
+    }
+
     /// Endpoints that each request was restricted to.
     pub(super) fn candidates(&self) -> Vec<Option<Vec<String>>> {
         self.candidates.lock().unwrap().clone()

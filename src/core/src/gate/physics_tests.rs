@@ -78,10 +78,10 @@ proptest! {
         };
         let outcomes = run(3.0, slow, 0.5, QUARTER, seed);
         let answered = share(&outcomes, 10.0, |it| matches!(it.fate, Fate::Answered(_)));
-        // But for tries.
-        prop_assert!(answered < 0.1, "{answered} answered, none in time");
+        // But for tries: one or two of each length in these ten seconds, of some 160 requests.
+        prop_assert!(answered < 0.2, "{answered} answered, none in time");
         let refused = share(&outcomes, 10.0, late);
-        prop_assert!(refused > 0.9, "{refused}");
+        prop_assert!(refused > 0.8, "{refused}");
     }
 
     /// One that is right decides as it would if nothing were learned.
