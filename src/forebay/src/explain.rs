@@ -7,7 +7,6 @@ use anyhow::{Context, Result, anyhow, bail};
 use forebay_core::explain::{self, Decision};
 use forebay_core::time::Span;
 use forebay_twin::policy::PolicySpec;
-use forebay_twin::trace::parse_window;
 
 use crate::cli::ExplainArguments;
 use crate::inputs::Inputs;
@@ -15,22 +14,24 @@ use crate::output;
 
 /// Decisions kept while a run goes on: a week at the usual interval.
 const DECISIONS_MAX: usize = 50_000;
-/// How much of the run after the moment asked for is played, so that its decision is made.
-const AFTER: Span = Span::from_secs(60);
 
 pub(crate) fn run(arguments: &ExplainArguments) -> Result<()> {
-    let at = arguments.at.as_deref().map(parse_at).transpose()?;
-    let mut input = arguments.input.clone();
-    if let Some(at) = at {
-        let window = input.window.as_deref().map(parse_window).transpose();
-        let (from, to) = window
-            .map_err(|what| anyhow!("--window: {what}"))?
-            .map_or((Span::ZERO, None), |(from, to)| (Span(from.0), Some(Span(to.0))));
-        let end = from + at + AFTER;
-        let end = to.map_or(end, |to| Span(to.0.min(end.0)));
-        input.window = Some(format!("{}s..{}s", from.as_seconds(), end.as_seconds()));
+    let decisions = decisions(arguments)?;
+    if let Some(path) = &arguments.json {
+        output::write_json(path, &decisions)?;
     }
-    let inputs = Inputs::load(&input)?;
+    let text = match arguments.at {
+        Some(_) => decisions.iter().map(explain::render).collect::<Vec<_>>().join("\n"),
+        None => changes(&decisions),
+    };
+    output::show(&text, arguments.json.as_deref())
+}
+
+/// All decisions of the run, or the last of each fleet up to the moment asked for.
+fn decisions(arguments: &ExplainArguments) -> Result<Vec<Decision>> {
+    let at = arguments.at.as_deref().map(parse_at).transpose()?;
+    // The whole window is played: what arrives by a moment is drawn with all that comes after it.
+    let inputs = Inputs::load(&arguments.input)?;
     let spec = PolicySpec::parse(&arguments.policy)
         .with_context(|| format!("--policy {}", arguments.policy))?;
     let experiment = inputs.experiment();
@@ -40,7 +41,8 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<()> {
     let sink = Arc::clone(&kept);
     let keep = Box::new(move |decision: Decision| {
         let mine = fleet.as_ref().is_none_or(|fleet| *fleet == decision.fleet);
-        let due = at.is_none_or(|at| decision.at_s <= at.as_seconds());
+        // A scrape comes a moment before its decision: the second asked for counts whole.
+        let due = at.is_none_or(|at| decision.at_s.floor() <= at.as_seconds());
         if let (true, Ok(mut kept)) = (mine && due, sink.lock()) {
             if at.is_some() {
                 kept.retain(|before| before.fleet != decision.fleet);
@@ -58,14 +60,7 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<()> {
             None => bail!("policy `{spec}` explains no decision; `forebay` does"),
         }
     }
-    if let Some(path) = &arguments.json {
-        output::write_json(path, &decisions)?;
-    }
-    let text = match at {
-        Some(_) => decisions.iter().map(explain::render).collect::<Vec<_>>().join("\n"),
-        None => changes(&decisions),
-    };
-    output::show(&text, arguments.json.as_deref())
+    Ok(decisions)
 }
 
 /// One line for each decision that changed something.
@@ -110,7 +105,25 @@ fn parse_at(text: &str) -> Result<Span> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn what_is_explained_is_what_was_decided_in_the_whole_window() {
+        let explained = |more: &[&str]| {
+            let command = ["forebay", "explain", "--window", "8h..9h", "--rate-scale", "0.1"];
+            let cli = Cli::try_parse_from(command.iter().chain(more)).unwrap();
+            let Command::Explain(arguments) = cli.command else { panic!("not explain") };
+            decisions(&arguments).unwrap()
+        };
+        let all = explained(&[]);
+        let before: Vec<_> = all.into_iter().filter(|d| d.at_s < 1_216.0).collect();
+        let at = explained(&["--at", "00:20:15"]);
+        assert_eq!((at.len(), at.last()), (1, before.last()));
+        assert!((at[0].at_s - 1_215.0).abs() < 1.0, "{}", at[0].at_s);
+    }
 
     #[test]
     fn a_moment_is_a_clock_or_a_span() {
