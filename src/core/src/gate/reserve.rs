@@ -17,6 +17,9 @@ const GAIN: f64 = 0.02;
 /// Part of the misses that a promise allows that is spent on bursts: engines take the rest.
 const MISS_SHARE: f64 = 0.25;
 
+/// Least share of misses to aim at: a promise to all is one to nearly all.
+const MISSES_MIN: f64 = 1e-4;
+
 /// Most that one tier keeps free, as a share of all places: beyond it those below would idle
 /// engines that it cannot fill.
 const SHARE_MAX: f64 = 0.5;
@@ -38,7 +41,9 @@ impl Reserve {
     /// For a tier of a fleet. One without a promise of time to first token keeps nothing.
     pub(super) fn new(fleet: &Fleet, tier: TierId) -> Self {
         let misses_max = match fleet.slos.get(tier.index()) {
-            Some(Some(Slo::Latency { percentile, .. })) => (1.0 - percentile) * MISS_SHARE,
+            Some(Some(Slo::Latency { percentile, .. })) => {
+                ((1.0 - percentile) * MISS_SHARE).max(MISSES_MIN)
+            }
             _ => 0.0,
         };
         Self { misses_max, ..Self::default() }
@@ -93,6 +98,24 @@ mod tests {
         }
         assert!((reserve.kept_at(Time::ZERO) - SHARE_MAX).abs() < 1e-12);
         assert!(reserve.kept_at(Time::ZERO + Span::from_secs(6_000)) < 0.001);
+    }
+
+    #[test]
+    fn who_promises_all_keeps_room_and_who_promises_a_completion_does_not() {
+        let slo = |percentile| Slo::Latency {
+            ttft: Span::from_secs(2),
+            tpot: Span::from_millis(100),
+            percentile,
+        };
+        let completion = Slo::Completion { within: Span::from_secs(60), percentile: 0.9 };
+        let mut fleet = crate::plan::testing::world(&[]).fleets.remove(0);
+        fleet.slos = vec![Some(slo(1.0)), Some(slo(0.99)), Some(completion), None];
+        let kept = |tier| {
+            let mut reserve = Reserve::new(&fleet, TierId(tier));
+            reserve.saw(Time::ZERO, false);
+            reserve.kept_at(Time::ZERO) > 0.0
+        };
+        assert_eq!([0, 1, 2, 3].map(kept), [true, true, false, false]);
     }
 
     #[test]
