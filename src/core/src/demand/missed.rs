@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Pace;
 use crate::fleet::Slo;
 use crate::observe::{Histogram, RouterTierSample};
 
@@ -24,9 +25,15 @@ pub struct Judged {
 /// An objective inside a bucket leaves open which of that bucket's requests met it: the interval
 /// spans all and none of them, the estimate spreads them evenly. A request may miss both TTFT and
 /// TPOT; only the two counts apart show. The end of a request does not show at all: of a tier with
-/// a deadline, errors and first tokens after the deadline count, which is a lower bound.
+/// a deadline, errors and first tokens after the deadline count, which is a lower bound. Answers
+/// too short for a time per token are told from the long ones by `pace`; without it all count.
 #[must_use]
-pub fn judge(then: &RouterTierSample, now: &RouterTierSample, slo: &Slo) -> Option<Judged> {
+pub fn judge(
+    then: &RouterTierSample,
+    now: &RouterTierSample,
+    slo: &Slo,
+    pace: Option<&Pace>,
+) -> Option<Judged> {
     let counts = [then.errors_total, now.errors_total];
     if counts.iter().any(|count| !count.is_finite() || *count < 0.0) {
         return None;
@@ -44,7 +51,10 @@ pub fn judge(then: &RouterTierSample, now: &RouterTierSample, slo: &Slo) -> Opti
     }
     let (late, slow) = match slo {
         Slo::Latency { ttft: first, tpot: each, .. } => {
-            (Over::of(&ttft, first.as_seconds()), Over::of(&tpot, each.as_seconds()))
+            let (first, each) = (first.as_seconds(), each.as_seconds());
+            let slow = Over::of(&tpot, each);
+            let long = pace.map_or(slow, |pace| slow.of_long(pace.long_among_slow(each)));
+            (Over::of(&ttft, first), long)
         }
         Slo::Completion { within, .. } => (Over::of(&ttft, within.as_seconds()), Over::default()),
     };
@@ -77,6 +87,14 @@ struct Over {
 }
 
 impl Over {
+    /// Those among them that were long enough to be judged by their time per token.
+    fn of_long(self, (long_among_slow, short_share): (f64, f64)) -> Self {
+        let long = 1.0 - short_share;
+        let likely = (self.likely * long_among_slow).min(long);
+        let low = (self.low - short_share).max(0.0).min(likely);
+        Self { low, likely, high: self.high.min(long) }
+    }
+
     fn of(histogram: &Histogram, threshold: f64) -> Self {
         let count = histogram.count();
         if count <= 0.0 {
@@ -127,13 +145,13 @@ mod tests {
         page.ttft.observe(2.2, 20.0);
         page.tpot.observe(0.03, 20.0);
         // 2 s lies in (1, 2.5]: a third of its 20 requests is over.
-        let judged = judge(&RouterTierSample::default(), &page, &latency(2.0, 0.1)).unwrap();
+        let judged = judge(&RouterTierSample::default(), &page, &latency(2.0, 0.1), None).unwrap();
         assert_eq!((judged.requests, judged.missed_low, judged.missed_high), (100.0, 0.0, 20.0));
         assert!((judged.missed - 20.0 / 3.0).abs() < 1e-9, "{}", judged.missed);
         // 2.5 s is a bound: nothing is over. 1 s is one: all 20 are.
-        let judged = judge(&RouterTierSample::default(), &page, &latency(2.5, 0.1)).unwrap();
+        let judged = judge(&RouterTierSample::default(), &page, &latency(2.5, 0.1), None).unwrap();
         assert_eq!((judged.missed, judged.missed_high), (0.0, 0.0));
-        let judged = judge(&RouterTierSample::default(), &page, &latency(1.0, 0.1)).unwrap();
+        let judged = judge(&RouterTierSample::default(), &page, &latency(1.0, 0.1), None).unwrap();
         assert_eq!((judged.missed_low, judged.missed, judged.missed_high), (20.0, 20.0, 20.0));
     }
 
@@ -141,10 +159,10 @@ mod tests {
     fn who_was_refused_missed_and_a_restart_counts_from_zero() {
         let then = RouterTierSample { errors_total: 50.0, ..served(0.3, 0.03, 1_000.0) };
         let now = RouterTierSample { errors_total: 5.0, ..served(0.3, 0.03, 95.0) };
-        let judged = judge(&then, &now, &latency(2.0, 0.1)).unwrap();
+        let judged = judge(&then, &now, &latency(2.0, 0.1), None).unwrap();
         assert_eq!((judged.requests, judged.missed, judged.missed_low), (100.0, 5.0, 5.0));
         let broken = RouterTierSample { errors_total: f64::NAN, ..now };
-        assert_eq!(judge(&then, &broken, &latency(2.0, 0.1)), None);
+        assert_eq!(judge(&then, &broken, &latency(2.0, 0.1), None), None);
     }
 
     #[test]
@@ -152,12 +170,24 @@ mod tests {
         let mut page = served(0.3, 0.03, 90.0);
         page.ttft.observe(5.0, 10.0);
         page.tpot.observe(0.5, 10.0);
-        let judged = judge(&RouterTierSample::default(), &page, &latency(2.5, 0.1)).unwrap();
+        let judged = judge(&RouterTierSample::default(), &page, &latency(2.5, 0.1), None).unwrap();
         assert_eq!((judged.missed_low, judged.missed_high), (10.0, 20.0));
         assert!((judged.missed - 19.0).abs() < 1e-9, "{}", judged.missed);
         // A deadline sees first tokens only.
         let slo = Slo::Completion { within: Span::from_secs(2), percentile: 0.9 };
-        let judged = judge(&RouterTierSample::default(), &page, &slo).unwrap();
+        let judged = judge(&RouterTierSample::default(), &page, &slo, None).unwrap();
         assert_eq!((judged.missed_low, judged.missed_high), (10.0, 10.0));
+    }
+
+    #[test]
+    fn short_answers_are_told_from_slow_ones() {
+        // A quarter of the answers is short, and as many are slow: a tenth of those at most.
+        let slow = Over { low: 0.24, likely: 0.25, high: 0.26 };
+        let long = slow.of_long((0.1, 0.25));
+        assert!((long.likely - 0.025).abs() < 1e-9, "{long:?}");
+        assert_eq!((long.low, long.high), (0.0, 0.26));
+        // More than there are short ones must be long.
+        let all = Over { low: 1.0, likely: 1.0, high: 1.0 }.of_long((0.75, 0.25));
+        assert_eq!((all.low, all.likely, all.high), (0.75, 0.75, 0.75));
     }
 }

@@ -14,6 +14,7 @@ pub mod missed;
 pub mod observed;
 #[cfg(test)]
 mod observed_tests;
+mod pace;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,7 @@ pub use deferral::{Backlog, Due};
 pub use forecast::{Ahead, Forecaster};
 pub use missed::{Judged, judge};
 pub use observed::{FleetDemand, Observer, Source};
+pub use pace::Pace;
 
 /// First two moments of a length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -184,29 +184,44 @@ impl Forebay {
         self.queue.cost_ahead(held) + self.line.expected(now, held.tier, until)
     }
 
-    /// When about so much of a tier is served, behind all that waits above it; `None` = not
-    /// within foresight.
+    /// When about so much of a tier is served; `None` = not within foresight. It has what those
+    /// above leave once all that waits above is served, and what it is guaranteed past all that.
     pub(super) fn turn(&self, now: Time, tier: TierId, ahead_tokens: f64) -> Option<Time> {
         let excess = self.engines.excess() as f64 * self.cost_mean();
-        let ahead = self.queue.cost_above(tier) + ahead_tokens + excess;
-        if ahead <= 0.0 {
+        let behind = self.queue.cost_above(tier) + ahead_tokens + excess;
+        if behind <= 0.0 {
             return Some(now);
         }
-        let course = self.supply.course(now, self.engines.tokens_per_second());
-        served_at(course, ahead, self.share_of(now, tier), now + FORESIGHT)
+        let course = || self.supply.course(now, self.engines.tokens_per_second());
+        let end = now + FORESIGHT;
+        let left = served_at(course(), behind, self.left_for(now, tier), end);
+        let floor = self.tiers[tier.index()].floor;
+        if floor <= 0.0 {
+            return left;
+        }
+        // What engines hold too much is served by all that they are.
+        let guaranteed =
+            served_at(course(), ahead_tokens + excess * floor, |rate| rate * floor, end);
+        left.into_iter().chain(guaranteed).min()
     }
 
     /// What a tier has of all that is served: what those above leave, less what those below are
     /// guaranteed, and never less than its own floor.
     pub(super) fn share_of(&self, now: Time, tier: TierId) -> impl Fn(f64) -> f64 + use<> {
+        let floor = self.tiers[tier.index()].floor;
+        let left = self.left_for(now, tier);
+        move |rate| left(rate).max(rate * floor)
+    }
+
+    /// What those above a tier leave, less what those below it are guaranteed; may be negative.
+    fn left_for(&self, now: Time, tier: TierId) -> impl Fn(f64) -> f64 + use<> {
         let index = tier.index();
         let above: f64 = self.tiers[..index].iter().map(|policy| policy.takes(now)).sum();
         let below: f64 = (index + 1..self.tiers.len())
             .filter(|below| self.queue.waits(TierId(*below as u8)))
             .map(|below| self.tiers[below].floor)
             .sum();
-        let floor = self.tiers[index].floor;
-        move |rate| (rate * (1.0 - below.min(1.0)) - above).max(rate * floor)
+        move |rate| rate * (1.0 - below.min(1.0)) - above
     }
 
     /// Sends a request whatever the gate thinks of it, and counts what that is.

@@ -62,6 +62,7 @@ pub(super) enum Fate {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outcome {
+    pub(super) tier: TierId,
     pub(super) arrived: Time,
     pub(super) within: Span,
     pub(super) fate: Fate,
@@ -260,8 +261,8 @@ impl Bench {
     }
 
     fn outcome(&mut self, asked: Asked, fate: Fate) {
-        let Asked { arrived, within, .. } = asked;
-        self.outcomes.push(Outcome { arrived, within, fate });
+        let Asked { tier, arrived, within, .. } = asked;
+        self.outcomes.push(Outcome { tier, arrived, within, fate });
     }
 
     fn start(&mut self, engine: usize) {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::Gate;
-use super::bench::{Bench, Physics, world};
+use super::bench::{Bench, Fate, Physics, world};
 use crate::fleet::Late;
 use crate::ids::TierId;
 use crate::time::Span;
@@ -45,6 +45,28 @@ proptest! {
         // Lengths of answers are learned on the way: what is owed is reckoned in foretold tokens.
         let owed = floor * (high + low) * 0.9 - 1_050.0;
         prop_assert!(low >= owed, "{low} of {} with a floor of {floor}", high + low);
+    }
+
+    /// So is it where nobody waits for long: those who would be served within their floor are not
+    /// refused for what waits above them.
+    #[test]
+    fn a_floor_is_kept_for_those_in_a_hurry(
+        seed in 0_u64..1_000_000,
+        slots in 4_usize..12,
+        floor in 0.1_f64..0.3,
+    ) {
+        let physics = Physics::toy(slots);
+        let mut bench = Bench::new(&world(&[0.0, floor], Late::Refuse), 4, physics, seed);
+        let capacity = 4.0 * slots as f64 / physics.service(525).as_seconds();
+        let rates = [1.5 * capacity, 1.5 * capacity];
+        let soon = Span::from_secs(2);
+        bench.offer(&rates, Span::from_secs(10), soon, prompt);
+        let before = bench.sent_tokens.clone();
+        bench.offer(&rates, Span::from_secs(60), soon, prompt);
+        let sent = |tier: usize| (bench.sent_tokens[tier] - before[tier]) as f64;
+        let share = sent(1) / (sent(0) + sent(1));
+        prop_assert!(share >= 0.93 * floor, "{share} with a floor of {floor}");
+        prop_assert!(share <= 1.1 * floor + 0.02, "{share} with a floor of {floor}");
     }
 
     /// No request waits for a credit that a lower tier is given, but for what a floor
@@ -99,4 +121,37 @@ fn a_flood_is_bounded_by_the_queue_and_the_lowest_tier_gives_way() {
     }
     assert_eq!(bench.gate.queue.len(), 20_000);
     assert_eq!(bench.gate.queued(TierId(0)).requests, 500, "the lower tier gave way");
+}
+
+/// Eight engines of four slots and 200 ms, which nobody told the gate; three times what fits.
+#[test]
+fn the_upper_tier_of_an_overload_notices_little_of_it() {
+    let physics = Physics {
+        slots: 4,
+        first: Span::from_millis(200),
+        per_token: Span::ZERO,
+        gap: Span::ZERO,
+        output_tokens: 16,
+        streams: false,
+    };
+    let mut bench = Bench::new(&world(&[0.0, 0.1], Late::Refuse), 8, physics, 1);
+    let (offered, soon) = ([80.0, 400.0], Span::from_secs(2));
+    bench.offer(&offered, Span::from_secs(2), soon, |_| 64);
+    let (seen, before) = (bench.outcomes.len(), bench.sent_tokens.clone());
+    let from = bench.now;
+    bench.offer(&offered, Span::from_secs(28), soon, |_| 64);
+    let late = bench.outcomes[seen..].iter().filter(|outcome| outcome.arrived >= from);
+    let upper =
+        late.filter(|outcome| outcome.tier == TierId(0)).map(|outcome| match outcome.fate {
+            Fate::Answered(ttft) => Span(ttft.0.saturating_sub(physics.first.0)),
+            Fate::Refused(reason) => panic!("refused: {reason:?}"),
+        });
+    let mut waits: Vec<Span> = upper.collect();
+    waits.sort_unstable();
+    let at = |share: f64| waits[(waits.len() as f64 * share) as usize];
+    assert!(at(0.5) <= Span::from_millis(100), "P50 {} beyond its service", at(0.5));
+    assert!(at(0.99) <= Span::from_millis(300), "P99 {} beyond its service", at(0.99));
+    let sent: u64 = bench.sent_tokens.iter().zip(&before).map(|(now, then)| now - then).sum();
+    let used = sent as f64 / (28.0 * 160.0 * 80.0);
+    assert!((0.97..1.03).contains(&used), "{used} of the capacity");
 }

@@ -32,8 +32,12 @@ const TTFT_TOLERANCE: Span = Span::from_millis(60);
 /// First tokens after which the usual excess is found anew.
 const USUAL_PERIOD: u32 = 64;
 
-/// So many answers without a page or a stream's first token, and there is nothing to learn a credit from.
+/// So many answers without a page or a stream's first token, and there is nothing to learn a
+/// credit from.
 const UNHEARD_MAX: u32 = 8;
+
+/// Answers before this prove nothing: the first page of a new endpoint may still be on its way.
+const FIRST_PAGE: Span = Span::from_secs(3);
 
 /// One endpoint.
 #[derive(Debug)]
@@ -58,6 +62,7 @@ pub(super) struct Engine {
     /// When what was sent lately should show.
     recent: VecDeque<Time>,
     usual: Usual,
+    ready_at: Time,
     /// Requests that ended without a first token that tells anything.
     unheard: u32,
     adapters: Vec<u64>,
@@ -108,6 +113,7 @@ impl Engine {
             judged_at: now,
             recent: VecDeque::new(),
             usual: Usual { excess: Span(u64::MAX), next: Span(u64::MAX), count: 0 },
+            ready_at: now,
             unheard: 0,
             adapters: Vec::new(),
             work: 0.0,
@@ -146,8 +152,10 @@ impl Engine {
     }
 
     /// A request ended without a first token that tells anything.
-    pub(super) const fn unheard(&mut self) {
-        self.unheard = self.unheard.saturating_add(1);
+    pub(super) fn unheard(&mut self, now: Time) {
+        if now.since(self.ready_at) >= FIRST_PAGE {
+            self.unheard = self.unheard.saturating_add(1);
+        }
     }
 
     /// Whether an adapter was used there lately.

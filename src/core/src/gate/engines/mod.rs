@@ -369,7 +369,7 @@ impl Engines {
             engine.release(request, placed.here());
             match (streamed, output_tokens) {
                 (Some(ttft), _) => engine.first_token(now, ttft, placed.ttft, placed.beside),
-                (None, Some(_)) => engine.unheard(),
+                (None, Some(_)) => engine.unheard(now),
                 (None, None) => {}
             }
         });

@@ -9,7 +9,8 @@ use super::needs::{Asked, roles};
 use super::settings::Settings;
 use super::work;
 use crate::demand::{
-    Ahead, Backlog, Budget, FleetDemand, Forecaster, Judged, Observer, TierLoad, deferral, judge,
+    Ahead, Backlog, Budget, FleetDemand, Forecaster, Judged, Observer, Pace, TierLoad, deferral,
+    judge,
 };
 use crate::engine::profile::EngineProfile;
 use crate::fleet::{Role, Slo, World};
@@ -264,12 +265,15 @@ impl FleetState {
             return;
         };
         let slos = &view.world.fleets[self.fleet.index()].slos;
+        let pace = Pace::read(view, self.fleet, now);
         let mut tiers = Vec::with_capacity(slos.len());
         for (tier, (budget, slo)) in self.budgets.iter_mut().zip(slos).enumerate() {
             let then = self.judged.as_ref().and_then(|last| last.value.tiers.get(tier));
             let pages = then.zip(page.value.tiers.get(tier));
-            let judged =
-                slo.as_ref().zip(pages).and_then(|(slo, (then, now))| judge(then, now, slo));
+            let judged = slo
+                .as_ref()
+                .zip(pages)
+                .and_then(|(slo, (then, now))| judge(then, now, slo, pace.as_ref()));
             if let Some(budget) = budget {
                 budget.observe(now, judged.as_ref(), frozen);
             }
