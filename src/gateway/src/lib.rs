@@ -16,6 +16,7 @@ pub mod grpc;
 pub mod health;
 pub mod metrics;
 pub mod proxy;
+pub mod spans;
 #[cfg(test)]
 mod testing;
 pub mod tls;

@@ -5,24 +5,24 @@ use std::net::SocketAddr;
 use serde_json::Value;
 
 /// What was answered.
-pub(super) struct Said {
-    pub(super) status: u16,
-    pub(super) headers: reqwest::header::HeaderMap,
-    pub(super) body: Value,
+pub(crate) struct Said {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
 }
 
 impl Said {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    pub(super) fn text(&self, member: &str) -> &str {
+    pub(crate) fn text(&self, member: &str) -> &str {
         self.body[member].as_str().unwrap_or_default()
     }
 }
 
 /// Asks `METHOD http://AT/PATH` with these headers and this body.
-pub(super) fn ask(
+pub(crate) fn ask(
     method: &str,
     at: SocketAddr,
     path: &str,
@@ -47,10 +47,10 @@ pub(super) fn ask(
     })
 }
 
-pub(super) fn post(at: SocketAddr, path: &str, body: &Value) -> Said {
+pub(crate) fn post(at: SocketAddr, path: &str, body: &Value) -> Said {
     ask("POST", at, path, &[], Some(body))
 }
 
-pub(super) fn get(at: SocketAddr, path: &str) -> Said {
+pub(crate) fn get(at: SocketAddr, path: &str) -> Said {
     ask("GET", at, path, &[], None)
 }

@@ -6,6 +6,8 @@ mod nginx;
 mod python;
 mod webhook;
 
+pub(crate) use http::{ask, get, post};
+
 /// One slot of 300 ms in each engine, tiers that the client names, one tenant with a limit.
 pub(crate) fn fleet(endpoints: &[std::net::SocketAddr]) -> String {
     let quoted: Vec<_> = endpoints.iter().map(|at| format!("\"{at}\"")).collect();

@@ -14,6 +14,7 @@ mod conformance;
 mod crowd;
 mod ext_authz;
 mod processes;
+mod spans;
 mod wire;
 
 use std::sync::Arc;

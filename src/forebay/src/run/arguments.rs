@@ -8,6 +8,7 @@ use anyhow::{Result, anyhow};
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use super::spans::SpanArguments;
 use super::tls::TlsArguments;
 
 #[derive(Args, Debug)]
@@ -86,6 +87,9 @@ pub(crate) struct RunArguments {
     /// Longest time that what is held or in flight may take after SIGTERM, seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) grace_seconds: u64,
+
+    #[command(flatten)]
+    pub(crate) spans: SpanArguments,
 
     #[command(flatten)]
     pub(crate) log: LogArguments,

@@ -11,6 +11,7 @@ mod peer_flags;
 mod picker;
 mod reload;
 mod serve;
+mod spans;
 mod sync;
 mod terms;
 mod tls;
@@ -27,7 +28,7 @@ use forebay_gateway::front::{Front, Fronts};
 use forebay_gateway::metrics::Sources;
 use forebay_telemetry::scrape::Fetcher;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -35,6 +36,7 @@ use arguments::Component;
 use engines::Engines;
 use learn::Lessons;
 use pages::Ready;
+use spans::Export;
 
 /// Runs until it is told to stop, and then until nothing is held or in flight.
 pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
@@ -63,14 +65,20 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
     };
     let lessons = Lessons::new(Arc::clone(&first.world));
     let admission = serve::admission(arguments, &fronts)?;
-    let page = Sources { fronts, admission };
+    let (spans, export) = arguments.spans.start()?.unzip();
+    if let Some(spans) = &spans {
+        fronts.trace(spans);
+    }
+    let page = Sources { fronts, admission, spans };
     let ready = Ready::default();
     let (stop, stopping) = watch::channel(false);
+    let (serving, ended) = oneshot::channel();
     let background = Background {
         controllers: sync::Controllers::of(arguments)?,
         sources: page.clone(),
         ready: ready.clone(),
         stopping: stopping.clone(),
+        export: export.map(|export| (export, ended)),
         reload: reload::Reload {
             files: arguments.fleet.clone(),
             sources,
@@ -82,6 +90,9 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
     let started = background.start(arguments, read.engines)?;
     let data = current_thread()?;
     let result = data.block_on(serve::serve(arguments, &page, &ready, stop));
+    // What was still here breaks off, and is the end of the last spans.
+    drop(data);
+    drop::<oneshot::Sender<()>>(serving);
     started.join().map_err(|_| anyhow!("the background thread panicked"))?;
     result
 }
@@ -93,13 +104,15 @@ struct Background {
     controllers: Option<sync::Controllers>,
     ready: Ready,
     stopping: watch::Receiver<bool>,
+    /// Of spans, where they are asked for, until no request is left.
+    export: Option<(Export, oneshot::Receiver<()>)>,
     reload: reload::Reload,
 }
 
 impl Background {
     /// Starts its thread. Returns once its listeners are bound.
     fn start(
-        self,
+        mut self,
         arguments: &RunArguments,
         engines: Vec<terms::Engine>,
     ) -> Result<std::thread::JoinHandle<()>> {
@@ -118,12 +131,15 @@ impl Background {
                 Err(error) => return drop(bound.send(Err(error))),
             };
             runtime.block_on(async move {
-                let pages = serve::pages(&self, metrics, health).await;
-                let failed = pages.is_err();
-                drop(bound.send(pages));
-                if failed {
-                    return;
-                }
+                let started = async {
+                    serve::pages(&self, metrics, health).await?;
+                    self.export.take().map(|(export, ended)| export.start(ended)).transpose()
+                };
+                let exporting = match started.await {
+                    Ok(exporting) => exporting,
+                    Err(error) => return drop(bound.send(Err(error))),
+                };
+                drop(bound.send(Ok(())));
                 watched.apply(&self.sources.fronts, &engines);
                 self.ready.set(true);
                 tokio::spawn(lessons.teach(self.sources.fronts.clone()));
@@ -134,6 +150,9 @@ impl Background {
                 tokio::select! {
                     () = self.reload.watch(&self.sources.fronts, &mut watched) => {}
                     _ = stopping.wait_for(|stop| *stop) => {}
+                }
+                if let Some(exporting) = exporting {
+                    let _ended = exporting.await;
                 }
             });
         })?;

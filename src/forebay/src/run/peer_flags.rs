@@ -11,7 +11,7 @@ const PORTS: [(&str, &str); 3] = [
 ];
 
 /// Flags that name what this gate finds elsewhere, or does always.
-const WITHOUT_EFFECT: [&str; 16] = [
+const WITHOUT_EFFECT: [&str; 15] = [
     "pool-name",
     "pool-namespace",
     "pool-group",
@@ -21,7 +21,6 @@ const WITHOUT_EFFECT: [&str; 16] = [
     "zap-log-level",
     "zap-devel",
     "v",
-    "tracing",
     "kv-cache-usage-percentage-metric",
     "total-queued-requests-metric",
     "lora-info-metric",
@@ -70,6 +69,11 @@ pub(crate) fn understood(arguments: Vec<OsString>) -> (Vec<OsString>, Vec<String
             secure = value.is_none_or(|value| value != "false");
         } else if name == "cert-path" {
             certificates = value;
+        } else if name == "tracing" {
+            // Where to, the environment says, as charts set it.
+            if value.is_some_and(|value| value == "false") {
+                ours.push("--otlp-endpoint=".into());
+            }
         } else if name == "fleet" {
             ours.extend(["--fleet".into(), value.unwrap_or_default().into()]);
         } else if WITHOUT_EFFECT.contains(&name.as_str()) {
@@ -129,6 +133,14 @@ mod tests {
                 "--shiny-new-flag is not known and was passed over",
             ]
         );
+    }
+
+    #[test]
+    fn tracing_goes_by_the_environment_unless_it_is_off() {
+        let (on, warnings) = understood_as("--pool-name x --tracing --secure-serving=false");
+        assert!(!on.contains("otlp"), "{on}");
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(understood_as("--tracing=false").0.contains("--otlp-endpoint= "));
     }
 
     #[test]

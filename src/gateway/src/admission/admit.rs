@@ -122,6 +122,7 @@ impl Admission {
                 body: parked.body.as_ref(),
                 candidates: parked.candidates.clone(),
                 told: parked.told.clone(),
+                line: None,
             })?
         };
         waiting.await
@@ -192,6 +193,7 @@ impl Admission {
             lease: String::new(),
             lease_s: parked.lease.as_seconds(),
             model,
+            traceparent: pass.traceparent().map(str::to_owned),
             tier: tier.unwrap_or_default(),
         };
         let until = self.now() + parked.lease;

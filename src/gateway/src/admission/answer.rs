@@ -19,6 +19,8 @@ pub(super) struct Admitted {
     pub(super) lease_s: f64,
     /// The model to ask the engine for.
     pub(super) model: String,
+    /// The header `traceparent` to send to the engine; null where this gate makes no spans.
+    pub(super) traceparent: Option<String>,
     /// The tier that it goes in.
     pub(super) tier: String,
 }

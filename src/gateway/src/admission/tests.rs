@@ -357,7 +357,7 @@ async fn a_lease_that_is_never_released_is_given_back_and_counted() {
     timer.abort();
     face.post("/v1/admit", &question()).await;
     let fronts = face.admission.shared.fronts.clone();
-    let page = Sources { fronts, admission: Some(face.admission.clone()) };
+    let page = Sources { fronts, admission: Some(face.admission.clone()), spans: None };
     let page = crate::metrics::page(&page).unwrap();
     for line in [
         "forebay_admit_leases_open 1.0",

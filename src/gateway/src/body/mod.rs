@@ -19,6 +19,7 @@ mod pieces;
 mod prompt;
 mod rename;
 mod request;
+mod route;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -32,4 +33,5 @@ pub use pieces::{PIECE_BYTES, PIECE_TOKENS, PIECES_MAX};
 pub use prompt::{MEDIA_TOKENS, MESSAGE_TOKENS, Prompt, TEXT_BYTES_PER_TOKEN};
 pub use rename::ModelRewriter;
 pub use request::{Parsed, read_request};
+pub(crate) use route::Route;
 pub use usage::Usage;

@@ -135,17 +135,18 @@ impl Grant {
         self.hold.request
     }
 
-    /// The first token went out. Only the first call counts.
-    pub fn first_token(&mut self) {
+    /// The first token went out. Only the first call counts, and is answered with true.
+    pub fn first_token(&mut self) -> bool {
         let hold = &mut self.hold;
         if hold.first_token.is_some() {
-            return;
+            return false;
         }
         let now = hold.desk.now();
         hold.first_token = Some(now);
         let mut state = hold.desk.lock();
         state.meters.first_token(&hold.counted, now);
         hold.desk.step(&mut state, now, GateEvent::FirstToken { request: hold.request }, None);
+        true
     }
 
     /// It ended.

@@ -29,6 +29,12 @@ pub trait Grant: Send + 'static {
     fn rewrite(&self) -> Option<&str>;
     /// Headers of the request that must not reach the engine.
     fn stripped(&self) -> &[String];
+    /// The header `traceparent` that the engine gets in place of the request's own, if any.
+    fn traceparent(&self) -> Option<&str> {
+        None
+    }
+    /// The engine began to answer, with this status.
+    fn answered(&mut self, _status: u16) {}
     /// The first token passed.
     fn first_token(&mut self);
     /// The answer is complete.
@@ -44,7 +50,8 @@ impl Admit for Fronts {
     fn admit(&self, asked: &Asked<'_>) -> Result<Waiting, Denied> {
         let candidates = asked.candidates.map(<[Box<str>]>::to_vec);
         let told = Told::default();
-        Self::admit(self, Request { facts: asked.head, body: asked.body, candidates, told })
+        let line = asked.head.line();
+        Self::admit(self, Request { facts: asked.head, body: asked.body, candidates, told, line })
     }
 }
 
@@ -63,6 +70,14 @@ impl Grant for Pass {
 
     fn stripped(&self) -> &[String] {
         Self::stripped(self)
+    }
+
+    fn traceparent(&self) -> Option<&str> {
+        Self::traceparent(self)
+    }
+
+    fn answered(&mut self, status: u16) {
+        Self::answered(self, status);
     }
 
     fn first_token(&mut self) {

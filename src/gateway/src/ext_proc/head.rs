@@ -6,6 +6,7 @@ use envoy_types::pb::envoy::config::core::v3::{HeaderMap, HeaderValue, Metadata}
 use forebay_core::admit::Facts;
 
 use super::{Settings, metadata};
+use crate::front::RequestLine;
 
 /// Where conformance tests say which endpoints a request may go to.
 const HEADER_TEST_SELECTION: &str = "test-epp-endpoint-selection";
@@ -70,6 +71,12 @@ impl Head {
 
     pub(super) fn path(&self) -> &str {
         find(&self.headers, ":path").unwrap_or_default()
+    }
+
+    /// Method and path.
+    pub(super) fn line(&self) -> Option<RequestLine<'_>> {
+        let (method, path) = (find(&self.headers, ":method")?, find(&self.headers, ":path")?);
+        Some(RequestLine { method, path })
     }
 
     /// Whether requests of this method usually have a body.

@@ -6,6 +6,7 @@ use envoy_types::pb::envoy::service::ext_proc::v3::{HeaderMutation, ProcessingRe
 use forebay_core::admit::Facts as _;
 
 use crate::body::{BodyError, Collector, Parsed, read_request};
+use crate::front::HEADER_TRACEPARENT;
 
 use super::admit::Grant;
 use super::head::Head;
@@ -146,6 +147,9 @@ fn mutation(head: &Head, grant: &impl Grant, length: Option<usize>) -> HeaderMut
         // A client must not choose where its prompt is computed.
         None if head.has(HEADER_PREFILLER) => remove_headers.push(HEADER_PREFILLER.to_owned()),
         None => {}
+    }
+    if let Some(traceparent) = grant.traceparent() {
+        set_headers.push(replies::set(HEADER_TRACEPARENT, traceparent));
     }
     if let Some(length) = length {
         set_headers.push(replies::set("content-length", &length.to_string()));

@@ -81,6 +81,9 @@ impl Answering {
             }
         }
         let status = find(&headers, ":status").and_then(|status| status.parse::<u16>().ok());
+        if let Some((status, grant)) = status.zip(grant.as_mut()) {
+            grant.answered(status);
+        }
         if status.is_some_and(|status| status >= STATUS_FAILED_MIN)
             && let Some(grant) = grant.take()
         {

@@ -14,6 +14,10 @@ use crate::desk::{Reason, Refused};
 pub const HEADER_DROPPED_REASON: &str = "x-llm-d-request-dropped-reason";
 /// A ticket to come back with.
 pub const HEADER_TICKET: &str = "x-forebay-ticket";
+/// W3C trace context: trace, span, and whether it is sampled.
+pub const HEADER_TRACEPARENT: &str = "traceparent";
+/// W3C trace context: what vendors add; worth nothing without the other.
+pub const HEADER_TRACESTATE: &str = "tracestate";
 /// Identity of a request, as its client or a proxy gave it.
 pub const HEADER_REQUEST_ID: &str = "x-request-id";
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use forebay_core::admit::Facts;
 
 use super::{Denied, Front, Request, Waiting};
+use crate::spans::Spans;
 
 /// Fronts by fleet. Clones share them.
 #[derive(Clone, Debug)]
@@ -66,6 +67,11 @@ impl Fronts {
             }
         }
         models
+    }
+
+    /// Makes a span of each request from now on. Only the first call counts.
+    pub fn trace(&self, spans: &Spans) {
+        self.named.iter().for_each(|(_, front)| front.trace(spans.clone()));
     }
 
     /// Refuses what comes from now on.

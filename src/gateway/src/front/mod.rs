@@ -17,7 +17,10 @@ mod guide_tests;
 mod tests;
 
 pub use check::Checked;
-pub use denied::{Denied, HEADER_DROPPED_REASON, HEADER_REQUEST_ID, HEADER_TICKET, Reply};
+pub use denied::{
+    Denied, HEADER_DROPPED_REASON, HEADER_REQUEST_ID, HEADER_TICKET, HEADER_TRACEPARENT,
+    HEADER_TRACESTATE, Reply,
+};
 pub use fronts::Fronts;
 pub use generation::FleetTerms;
 pub use meters::{FrontMeters, TenantMeters};
@@ -26,7 +29,7 @@ pub use report::FrontSource;
 pub use terms::Told;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use forebay_core::admit::{Charge, Facts, Limits, TicketId, Tickets, headers};
@@ -38,6 +41,7 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::body::Parsed;
 use crate::desk::{Ask, Desk, Refused, Served};
+use crate::spans::{About, Spans};
 use generation::Generation;
 
 /// How long a ticket is good when its place names no nearer deadline: a day of batch work.
@@ -65,6 +69,8 @@ struct Shared {
     /// Requests so far: draws are made of it.
     requests: AtomicU64,
     seed: u64,
+    /// Empty where nobody asked for spans.
+    spans: OnceLock<Spans>,
 }
 
 /// A request, as a face brings it.
@@ -78,6 +84,17 @@ pub struct Request<'a, F> {
     pub candidates: Option<Vec<Box<str>>>,
     /// What its caller told besides.
     pub told: Told,
+    /// How it was called, where the face sees that: for spans.
+    pub line: Option<RequestLine<'a>>,
+}
+
+/// Method and path of a request to an engine.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestLine<'a> {
+    /// As `POST`.
+    pub method: &'a str,
+    /// As `/v1/completions`, with a query or without.
+    pub path: &'a str,
 }
 
 impl Front {
@@ -98,8 +115,14 @@ impl Front {
             meters: Mutex::default(),
             requests: AtomicU64::new(0),
             seed,
+            spans: OnceLock::new(),
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Makes a span of each request from now on. Only the first call counts.
+    pub fn trace(&self, spans: Spans) {
+        let _already = self.shared.spans.set(spans);
     }
 
     /// Asks for a place. All that can be decided at once is decided when this returns; the rest
@@ -138,12 +161,28 @@ impl Front {
         } else {
             self.limits().admit(now, identity.tenant, guess)
         };
+        let tenant = meters::label(&identity);
+        let span = self.shared.spans.get().map(|spans| {
+            let fleet = &terms.world.fleets[terms.fleet.index()].name;
+            let tier = &terms.world.tiers[identity.tier.index()].name;
+            let about = About {
+                fleet,
+                tier,
+                tenant: Arc::clone(&tenant),
+                line: request.line,
+                model,
+                prompt_tokens,
+                output_tokens_max,
+                stream: request.body.map(|body| body.stream),
+            };
+            spans.begin(&about, |name| request.facts.header(name))
+        });
         let charge = match charged {
             Ok(charge) => charge,
             Err(limited) => {
                 self.meters().limited(&identity, enforced);
                 if enforced {
-                    return Err(Denied::Limited(limited));
+                    return Err(pass::refused(span, Denied::Limited(limited)));
                 }
                 Charge::NONE
             }
@@ -173,7 +212,8 @@ impl Front {
         let settlement = pass::Settlement {
             front: self.clone(),
             charge: Some(charge),
-            tenant: meters::label(&identity),
+            tenant,
+            span,
             tier: identity.tier,
             flow: identity.flow,
             prompt_tokens,
@@ -182,7 +222,10 @@ impl Front {
         let rewrite = rewrite.map(str::to_owned);
         let stripped = terms.admit.identifier.stripped(request.facts);
         let stripped = stripped.filter(|name| request.facts.header(name).is_some());
-        let stripped = stripped.map(str::to_owned).collect();
+        let mut stripped: Vec<String> = stripped.map(str::to_owned).collect();
+        if settlement.begins_trace() && request.facts.header(HEADER_TRACESTATE).is_some() {
+            stripped.push(HEADER_TRACESTATE.to_owned());
+        }
         Ok(Waiting::new(admission, settlement, rewrite, stripped))
     }
 

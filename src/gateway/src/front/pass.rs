@@ -9,6 +9,7 @@ use forebay_core::ids::{RequestId, TierId};
 use super::{Denied, Front};
 use crate::body;
 use crate::desk::{Admission, Grant, Outcome, Reason, Refused, Usage};
+use crate::spans::RequestSpan;
 
 /// What is owed to a tenant's ledger when its request ends.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Settlement {
     pub(super) prompt_tokens: u32,
     /// Its caller keeps its place for it: no ticket is given.
     pub(super) keeps_place: bool,
+    /// Where spans are asked for.
+    pub(super) span: Option<Box<RequestSpan>>,
 }
 
 impl Settlement {
@@ -30,6 +33,19 @@ impl Settlement {
             self.front.settle(charge, tokens);
         }
     }
+
+    /// Its span has no parent, so what came of a trace does not go on.
+    pub(super) fn begins_trace(&self) -> bool {
+        self.span.as_deref().is_some_and(RequestSpan::is_root)
+    }
+}
+
+/// Ends the span of a request that does not go.
+pub(super) fn refused(span: Option<Box<RequestSpan>>, denied: Denied) -> Denied {
+    if let Some(span) = span {
+        span.refused(denied.reason().unwrap_or("refused"), denied.status());
+    }
+    denied
 }
 
 /// A request that the gate has been asked about. Resolves when it has decided.
@@ -66,7 +82,12 @@ impl Future for Waiting {
             return Poll::Ready(Err(Refused::shutting_down().into()));
         };
         Poll::Ready(match decided {
-            Ok(grant) => Ok(Pass { grant, settlement, rewrite, stripped }),
+            Ok(grant) => {
+                if let Some(span) = &mut settlement.span {
+                    span.sent(grant.endpoint(), grant.prefill());
+                }
+                Ok(Pass { grant, settlement, rewrite, stripped })
+            }
             Err(refused) => {
                 settlement.settle(0);
                 settlement.front.meters().refused(&settlement.tenant, settlement.tier);
@@ -80,7 +101,7 @@ impl Future for Waiting {
                 let place = refused.place.filter(|_| may_return && !settlement.keeps_place);
                 let ticket =
                     place.and_then(|place| settlement.front.ticket(settlement.flow, place));
-                Err(Denied::Refused { refused, ticket })
+                Err(self::refused(settlement.span.take(), Denied::Refused { refused, ticket }))
             }
         })
     }
@@ -133,9 +154,27 @@ impl Pass {
         self.settlement.tier
     }
 
-    /// The first token went out.
+    /// The header `traceparent` that the engine gets, where spans are asked for: its work then
+    /// hangs below our span.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&str> {
+        self.settlement.span.as_deref().map(RequestSpan::traceparent)
+    }
+
+    /// Its engine began to answer, with this status.
+    pub fn answered(&mut self, status: u16) {
+        if let Some(span) = &mut self.settlement.span {
+            span.answered(status);
+        }
+    }
+
+    /// The first token went out. Only the first call counts.
     pub fn first_token(&mut self) {
-        self.grant.first_token();
+        if self.grant.first_token()
+            && let Some(span) = &mut self.settlement.span
+        {
+            span.first_token();
+        }
     }
 
     /// It was answered in full; what it cost as far as the engine told.
@@ -145,6 +184,9 @@ impl Pass {
         // that was charged stays.
         let output_tokens = usage.output_tokens.or_else(|| self.grant.mean_output_tokens());
         let usage = body::Usage { output_tokens, ..usage };
+        if let Some(span) = self.settlement.span.take() {
+            span.finished(usage);
+        }
         if let Some(output_tokens) = output_tokens {
             self.settlement.settle(u64::from(prompt_tokens) + u64::from(output_tokens));
         }
@@ -160,6 +202,9 @@ impl Pass {
 
     /// Its engine failed or refused it.
     pub fn failed(mut self) {
+        if let Some(span) = self.settlement.span.take() {
+            span.failed();
+        }
         self.settlement.settle(0);
         self.grant.end(Outcome::Failed);
     }

@@ -77,6 +77,7 @@ fn ask(front: &Front, headers: &Headers, prompt: &str) -> Result<Waiting, Denied
         body: Some(&body),
         candidates: None,
         told: Told::default(),
+        line: None,
     })
 }
 

@@ -19,6 +19,7 @@ use prometheus_client::registry::Registry;
 
 use crate::admission::Admission;
 use crate::front::Fronts;
+use crate::spans::Spans;
 use families::Families;
 
 /// Content type of [`page`].
@@ -31,6 +32,8 @@ pub struct Sources {
     pub fronts: Fronts,
     /// The webhook, where there is one.
     pub admission: Option<Admission>,
+    /// Spans, where they are asked for.
+    pub spans: Option<Spans>,
 }
 
 /// The page of these sources, in the OpenMetrics text format.
@@ -54,6 +57,9 @@ impl Collector for Sources {
         }
         if let Some(admission) = &self.admission {
             waiting::collect(admission, &mut families);
+        }
+        if let Some(spans) = &self.spans {
+            ours::of_spans(spans.meters(), &mut families);
         }
         families.encode(&mut encoder)
     }

@@ -6,6 +6,7 @@ use forebay_core::ids::TierId;
 use super::families::{Families, Labels};
 use crate::desk::{Reason, View};
 use crate::front::Front;
+use crate::spans::SpanMeters;
 
 pub(super) fn collect(fleet: &str, front: &Front, families: &mut Families) {
     let terms = front.terms();
@@ -96,6 +97,21 @@ pub(super) fn collect(fleet: &str, front: &Front, families: &mut Families) {
         vec![("fleet", fleet.to_owned())],
         Some(front.tickets_open() as f64),
     );
+}
+
+/// What became of spans.
+pub(super) fn of_spans(spans: SpanMeters, families: &mut Families) {
+    for (outcome, value) in
+        [("exported", spans.exported), ("failed", spans.failed), ("dropped", spans.dropped)]
+    {
+        families.counter(
+            "forebay_spans",
+            "Spans that ended, by what became of them: taken by the collector, not taken, or \
+             dropped since too many waited",
+            vec![("outcome", outcome.to_owned())],
+            value as f64,
+        );
+    }
 }
 
 fn of_tier(fleet: &str, name: &str, tier: TierId, view: &View<'_>, families: &mut Families) {

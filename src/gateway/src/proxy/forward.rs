@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
@@ -11,7 +11,7 @@ use super::relay::{Answer, Relay};
 use super::route::Asked;
 use super::{ANSWER_MAX, Peer, Proxy, headers};
 use crate::body::Format;
-use crate::front::{self, Denied, Pass, Told};
+use crate::front::{self, Denied, HEADER_TRACEPARENT, Pass, RequestLine, Told};
 
 /// How an attempt ended without an answer for the client.
 enum Failed {
@@ -81,6 +81,10 @@ impl Proxy {
             body: Some(&asked.parsed),
             candidates,
             told: Told::default(),
+            line: Some(RequestLine {
+                method: asked.head.method.as_str(),
+                path: asked.head.uri.path(),
+            }),
         };
         self.fronts.admit(request)?.await
     }
@@ -99,7 +103,7 @@ impl Proxy {
         &self,
         peer: &Peer,
         asked: &Asked,
-        pass: Pass,
+        mut pass: Pass,
     ) -> Result<Response<Answer>, Failed> {
         let endpoint = pass.endpoint().to_owned();
         let unreachable = |what: String| Problem::Unreachable { endpoint: endpoint.clone(), what };
@@ -118,6 +122,7 @@ impl Proxy {
                 return Err(Failed::Late { problem: Problem::Silent { endpoint, seconds }, pass });
             }
         };
+        pass.answered(response.status().as_u16());
         if response.status() == StatusCode::SERVICE_UNAVAILABLE {
             return Err(Failed::Full { response, pass });
         }
@@ -142,6 +147,11 @@ fn upstream(peer: &Peer, asked: &Asked, pass: &Pass) -> Option<Request<Full<Byte
     let headers = asked.head.headers.clone();
     *request.headers_mut() =
         headers::to_engine(headers, pass.stripped(), Some(peer.address.ip()), pass.prefill());
+    if let Some(traceparent) = pass.traceparent()
+        && let Ok(traceparent) = HeaderValue::from_str(traceparent)
+    {
+        request.headers_mut().insert(HEADER_TRACEPARENT, traceparent);
+    }
     Some(request)
 }
 

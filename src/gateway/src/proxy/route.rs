@@ -12,7 +12,7 @@ use serde_json::json;
 use super::problem::{Problem, reply};
 use super::relay::Answer;
 use super::{Peer, Proxy, headers};
-use crate::body::{BODY_BYTES_MAX, BodyError, Collector, Parsed, read_request};
+use crate::body::{BODY_BYTES_MAX, BodyError, Collector, Parsed, Route, read_request};
 use crate::front::Denied;
 
 /// A request that was read whole.
@@ -64,7 +64,8 @@ impl Proxy {
     /// Answers one request.
     pub(super) async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Response<Answer> {
         let (method, path) = (request.method(), request.uri().path());
-        if generates(path) {
+        // Requests that make an engine compute go through the gate.
+        if Route::of(path).is_some() {
             if *method != Method::POST {
                 let problem = Problem::MethodNotAllowed { allow: "POST" };
                 return reply(problem.reply(headers::request_id(request.headers())));
@@ -140,23 +141,3 @@ async fn parsed(path: &str, kind: Option<&str>, body: &Bytes) -> Result<Parsed, 
 
 /// Most characters of an unknown path that an error repeats.
 const PATH_SHOWN: usize = 200;
-
-/// Whether requests to this path make an engine compute: those go through the gate.
-fn generates(path: &str) -> bool {
-    matches!(
-        path,
-        "/v1/chat/completions"
-            | "/v1/completions"
-            | "/v1/responses"
-            | "/v1/messages"
-            | "/v1/embeddings"
-            | "/v1/rerank"
-            | "/v1/score"
-            | "/v1/audio/transcriptions"
-            | "/v1/audio/translations"
-            | "/v1/images/generations"
-            | "/generate"
-            | "/generate_stream"
-            | "/inference/v1/generate"
-    )
-}
