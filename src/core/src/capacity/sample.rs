@@ -1,9 +1,9 @@
 //! A deterministic sample of a workload: lengths and arrivals that have its moments.
 //!
 //! What the moments leave open is filled in as traffic usually is: lengths are log-normal and
-//! independent of each other. Arrivals have the dispersion asked for in windows of ten seconds:
-//! [`CLUMPED_SHARE`] of what exceeds a Poisson process comes from clumps of arrivals, the rest
-//! from a rate that is drawn anew for every window.
+//! independent of each other. Arrivals have the dispersion asked for in windows of ten seconds: a
+//! share of what exceeds a Poisson process comes from clumps of arrivals (prompts queue), the rest
+//! from a rate that keeps a level for ten seconds in the mean (batches swell).
 
 use std::sync::Arc;
 
@@ -11,15 +11,16 @@ use super::normal;
 use crate::demand::{Moments, Workload};
 use crate::engine::Prefix;
 
-/// Window in which [`Workload::dispersion`] is counted, s.
+/// Window in which [`Workload::dispersion`] is counted, and mean time that a rate lasts, s.
 const WINDOW_S: f64 = 10.0;
+/// Variance of a rate's mean over one window, as a part of the rate's own, for levels that last
+/// exponentially long, one window in the mean: 2 / e.
+const WINDOW_VARIANCE: f64 = 0.735_758_882_342_884_6;
 /// Lengths and windows are drawn in strata of this many: their moments are then close to those
 /// asked for over any few strata, while neighbours are as independent as in traffic.
 const STRATA: usize = 256;
-const WINDOW_STRATA: usize = 16;
-/// How much of the excess dispersion is clumps (prompts queue) rather than waves (batches swell).
-/// Nothing in ten-second counts tells them apart; halfway is the least wrong about either.
-const CLUMPED_SHARE: f64 = 0.5;
+/// Few, since levels in a row that even out would hide what swells a batch for a minute.
+const LEVEL_STRATA: usize = 4;
 /// Pieces into which the mean cached prefix is cut.
 const PIECES_PER_PREFIX: f64 = 4.0;
 /// Longest chain of pieces that a prompt is known by; prompts in the far tail share no more.
@@ -168,27 +169,30 @@ impl Sample {
 #[derive(Clone, Debug)]
 pub(super) struct Arrivals {
     gaps: Dice,
+    holds: Dice,
     /// Mean size of a clump; at least 1.
     clump: f64,
     levels: Normals,
     level: LogNormal,
     requests_per_s: f64,
-    /// Rate in the window under way, and its end.
+    /// Rate now, and until when.
     window: (f64, f64),
     at_s: f64,
 }
 
 impl Arrivals {
-    pub(super) fn new(requests_per_s: f64, dispersion: f64, seed: u64) -> Self {
+    /// `clumped_share` of what exceeds a dispersion of 1 is clumps, 0..1; the rest is waves.
+    pub(super) fn new(requests_per_s: f64, dispersion: f64, clumped_share: f64, seed: u64) -> Self {
         let excess = (dispersion - 1.0).max(0.0);
         // Clumps are Poisson and of geometric size; their counts have the dispersion
         // E[size^2] / E[size] = 2 mean - 1.
-        let clump = 1.0 + excess * CLUMPED_SHARE / 2.0;
-        let waves = excess * (1.0 - CLUMPED_SHARE) / (requests_per_s * WINDOW_S);
+        let clump = 1.0 + excess * clumped_share / 2.0;
+        let waves = excess * (1.0 - clumped_share) / (requests_per_s * WINDOW_S * WINDOW_VARIANCE);
         Self {
             gaps: Dice::new(seed ^ 0x67),
+            holds: Dice::new(seed ^ 0x68),
             clump,
-            levels: Normals::new(seed ^ 0x6C, WINDOW_STRATA),
+            levels: Normals::new(seed ^ 0x6C, LEVEL_STRATA),
             level: LogNormal::new(1.0, waves),
             requests_per_s,
             window: (requests_per_s, 0.0),
@@ -211,7 +215,8 @@ impl Arrivals {
             left -= until_end.max(0.0);
             self.at_s = end_s;
             let rate = self.requests_per_s * self.level.at(self.levels.next());
-            self.window = (rate.max(self.requests_per_s * 1e-6), end_s + WINDOW_S);
+            self.window =
+                (rate.max(self.requests_per_s * 1e-6), end_s + WINDOW_S * self.holds.exponential());
         }
     }
 }
@@ -248,9 +253,10 @@ mod tests {
 
     #[test]
     fn arrivals_have_the_rate_and_the_dispersion_asked_for() {
-        for (rate, dispersion) in [(20.0, 1.0), (20.0, 8.0), (2.0, 3.0)] {
-            let mut arrivals = Arrivals::new(rate, dispersion, 7);
-            let mut counts = vec![0.0_f64; 4_000];
+        let cases = [(20.0, 1.0, 0.5), (20.0, 8.0, 0.8), (20.0, 8.0, 0.3), (2.0, 3.0, 0.5)];
+        for (rate, dispersion, clumped_share) in cases {
+            let mut arrivals = Arrivals::new(rate, dispersion, clumped_share, 7);
+            let mut counts = vec![0.0_f64; 20_000];
             while let Some(count) = counts.get_mut((arrivals.next_s() / WINDOW_S) as usize) {
                 *count += 1.0;
             }
