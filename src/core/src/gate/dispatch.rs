@@ -132,29 +132,24 @@ impl Forebay {
             let tier = TierId(index as u8);
             policy.sent(now, cost, tier == held.tier, self.queue.waits(tier));
         }
-        let Placement { endpoint, prefill, ttft, other, work, cached_tokens } = *placement;
         let mut placed = Placed {
-            endpoint,
-            prefill,
+            placement: *placement,
+            elsewhere: placement.prefill.is_some(),
             first_at: None,
             sent_at: now,
-            ttft,
-            other,
-            work,
-            computed_at: prefill.unwrap_or(endpoint),
             queued: false,
             beside: 0,
             tier: held.tier,
             flow: held.flow,
             user: held.user,
             prompt_tokens: held.prompt_tokens,
-            uncached_tokens: held.prompt_tokens.saturating_sub(cached_tokens),
             output_expected,
         };
         if self.in_flight.len() < IN_FLIGHT_MAX {
             self.engines.take(now, held.request, &held.ask(), &mut placed);
             self.in_flight.insert(held.request, placed);
         }
+        let Placement { endpoint, prefill, .. } = *placement;
         effects.push(GateEffect::Dispatch { request: held.request, endpoint, prefill });
     }
 }

@@ -120,7 +120,7 @@ impl Forebay {
             let (prompt, output) = (f64::from(placed.prompt_tokens), f64::from(output_tokens));
             self.tiers[placed.tier.index()].output_tokens.learn(output);
             self.output_tokens.learn(output);
-            self.uncached_tokens.learn(f64::from(placed.uncached_tokens));
+            self.uncached_tokens.learn(f64::from(placed.uncached_tokens()));
             // A sequence reads its prompt and half of its answer in the mean; long answers are
             // read for longer, which a mean over requests understates.
             self.context_tokens.learn(prompt + output / 2.0);
@@ -147,7 +147,7 @@ impl Forebay {
     /// Forgets the oldest requests of an endpoint that have been missing there since then.
     fn mend(&mut self, now: Time, endpoint: EndpointId, count: u32, since: Time) {
         let there = self.in_flight.iter().filter(|(_, placed)| {
-            placed.endpoint == endpoint && placed.prefill.is_none() && placed.sent_at <= since
+            placed.placement.endpoint == endpoint && !placed.elsewhere && placed.sent_at <= since
         });
         let mut lost: Vec<RequestId> = there.map(|(request, _)| *request).collect();
         lost.sort_unstable();

@@ -100,6 +100,8 @@ proptest! {
             bench.offer(&rates, Span::from_secs(1), Span::from_secs(2), prompt);
             let (queued, sent) = (bench.gate.queue.len(), bench.gate.in_flight.len());
             prop_assert_eq!(queued + sent, bench.open());
+            let engines = &bench.gate.engines;
+            prop_assert_eq!(engines.places(), engines.count_places(), "kept up by differences");
             prop_assert!(sent <= 8 * slots + 64, "{sent} on {} slots", 2 * slots);
         }
         bench.run_until(bench.now + Span::from_secs(400));

@@ -111,6 +111,12 @@ impl Group {
         self.places
     }
 
+    /// [`Group::places`], counted anew.
+    pub(super) fn count_places(&self) -> Places {
+        let places = self.engines.values().iter().map(|engine| self.places_of(engine));
+        places.fold(Places::default(), Places::plus)
+    }
+
     fn places_of(&self, engine: &Engine) -> Places {
         if engine.draining || self.role == Role::Prefill {
             return Places::default();
@@ -250,8 +256,7 @@ impl Group {
         let keys: Vec<_> = self.engines.values().iter().map(|engine| self.key(engine)).collect();
         let rooms: Vec<_> =
             self.engines.values().iter().map(|engine| self.room_key(engine)).collect();
-        let places = self.engines.values().iter().map(|engine| self.places_of(engine));
-        self.places = places.fold(Places::default(), Places::plus);
+        self.places = self.count_places();
         self.order.rebuild(keys.into_iter());
         self.room.rebuild(rooms.into_iter());
     }

@@ -226,6 +226,12 @@ impl Engines {
         self.groups.iter().fold(Places::default(), |sum, group| sum.plus(group.places()))
     }
 
+    /// [`Engines::places`], counted anew.
+    #[cfg(test)]
+    pub(super) fn count_places(&self) -> Places {
+        self.groups.iter().fold(Places::default(), |sum, group| sum.plus(group.count_places()))
+    }
+
     /// Who would give this request its first token soonest, among those that have what it needs.
     pub(super) fn pick(&self, ask: &Ask<'_>, need: Need) -> Option<Placement> {
         let cached = match ask.prefix {
@@ -287,10 +293,10 @@ impl Engines {
             }
         }
         let (sent, work) = (self.sent, weight * ask.tokens());
-        let (ttft, adapter) = (placed.ttft, ask.adapter);
+        let (placement, adapter) = (placed.placement, ask.adapter);
         let place = |engine: &mut Engine, load| {
             let beside = engine.requests();
-            engine.take(now, request, load, ttft);
+            engine.take(now, request, load, placement.ttft);
             engine.work += work;
             engine.sent = sent;
             if let Some(adapter) = adapter {
@@ -299,25 +305,25 @@ impl Engines {
             beside
         };
         let here = placed.here();
-        let beside = self.change(now, placed.endpoint, |engine| place(engine, here));
+        let beside = self.change(now, placement.endpoint, |engine| place(engine, here));
         placed.beside = beside.unwrap_or(0);
-        placed.queued = self.get(placed.computed_at).is_some_and(Engine::is_queued);
-        if let Some(prefill) = placed.prefill {
+        placed.queued = self.get(placement.computed_at()).is_some_and(Engine::is_queued);
+        if let Some(prefill) = placed.prefilling() {
             let there = placed.there();
             self.change(now, prefill, |engine| place(engine, there));
         }
         if let Some(prefix) = ask.prefix {
-            let computed_at = placed.prefill.unwrap_or(placed.endpoint);
-            self.prefixes.record(computed_at, placed.uncached_tokens, prefix);
+            self.prefixes.record(placement.computed_at(), placed.uncached_tokens(), prefix);
         }
     }
 
     /// The prefill endpoint of a pair is done with a request.
     pub(super) fn prefilled(&mut self, now: Time, request: RequestId, placed: &mut Placed) {
         let there = placed.there();
-        if let Some(prefill) = placed.prefill.take() {
+        if let Some(prefill) = placed.prefilling() {
+            placed.elsewhere = false;
             self.change(now, prefill, |engine| engine.release(request, there));
-            self.change(now, placed.endpoint, Engine::arrived_here);
+            self.change(now, placed.placement.endpoint, Engine::arrived_here);
         }
     }
 
@@ -327,20 +333,20 @@ impl Engines {
             placed.first_at = Some(now);
             self.answered(placed, now.since(placed.sent_at), false);
         }
-        self.change(now, placed.endpoint, |engine| engine.prompt_done(request));
+        self.change(now, placed.placement.endpoint, |engine| engine.prompt_done(request));
     }
 
     /// Tells the variant that computed the prompt how long a first token took.
     fn answered(&mut self, placed: &Placed, took: Span, exactly: bool) {
-        let took = Span(took.0.saturating_sub(placed.other.0));
-        if let Some(index) = self.group_of.get(placed.computed_at) {
-            self.groups[*index].answered(took, placed.work, exactly);
+        let took = Span(took.0.saturating_sub(placed.placement.other.0));
+        if let Some(index) = self.group_of.get(placed.placement.computed_at()) {
+            self.groups[*index].answered(took, placed.placement.work, exactly);
         }
     }
 
     /// Tells the variant that answered how long its steps took.
     fn stepped(&mut self, placed: &Placed, gap: Span) {
-        let Some(index) = self.group_of.get(placed.endpoint) else { return };
+        let Some(index) = self.group_of.get(placed.placement.endpoint) else { return };
         let group = &mut self.groups[*index];
         if group.stepped(gap, placed.beside + 1, self.lengths) {
             group.learn(self.tpot, self.lengths);
@@ -355,7 +361,7 @@ impl Engines {
         placed: &Placed,
         output_tokens: Option<u32>,
     ) {
-        if let Some(prefill) = placed.prefill {
+        if let Some(prefill) = placed.prefilling() {
             self.change(now, prefill, |engine| engine.release(request, placed.there()));
         }
         let streamed = placed.streamed(now, output_tokens.unwrap_or(0));
@@ -365,10 +371,11 @@ impl Engines {
         if let Some(gap) = streamed.and(placed.gap(now, output_tokens.unwrap_or(0))) {
             self.stepped(placed, gap);
         }
-        self.change(now, placed.endpoint, |engine| {
+        let Placement { endpoint, ttft: foretold, .. } = placed.placement;
+        self.change(now, endpoint, |engine| {
             engine.release(request, placed.here());
             match (streamed, output_tokens) {
-                (Some(ttft), _) => engine.first_token(now, ttft, placed.ttft, placed.beside),
+                (Some(ttft), _) => engine.first_token(now, ttft, foretold, placed.beside),
                 (None, Some(_)) => engine.unheard(now),
                 (None, None) => {}
             }

@@ -39,6 +39,11 @@ impl Placement {
             cached_tokens: choice.cached_tokens,
         }
     }
+
+    /// Where its prompt is computed.
+    pub(super) fn computed_at(&self) -> EndpointId {
+        self.prefill.unwrap_or(self.endpoint)
+    }
 }
 
 /// Requests in flight as the gate remembers them; here because it mirrors what engines hold.
@@ -47,45 +52,47 @@ pub(in crate::gate) type InFlight = RequestMap<Placed>;
 /// A dispatched request.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::gate) struct Placed {
-    pub(in crate::gate) endpoint: EndpointId,
-    /// Until its prompt is done there.
-    pub(in crate::gate) prefill: Option<EndpointId>,
+    pub(in crate::gate) placement: Placement,
+    /// Whether its prompt is still with the prefill endpoint of its pair.
+    pub(in crate::gate) elsewhere: bool,
     /// When its first token was told.
     pub(in crate::gate) first_at: Option<Time>,
     pub(in crate::gate) sent_at: Time,
-    pub(in crate::gate) ttft: Span,
-    /// See [`Placement::other`].
-    pub(in crate::gate) other: Span,
-    /// See [`Placement::work`].
-    pub(in crate::gate) work: Work,
-    /// Where its prompt is computed.
-    pub(in crate::gate) computed_at: EndpointId,
-    /// Whether something waited there, as far as was known when it was sent.
+    /// Whether something waited where its prompt is computed, as far as was known when it was sent.
     pub(in crate::gate) queued: bool,
-    /// Requests that were on `endpoint` when it came.
+    /// Requests that were on the endpoint that answers when it came.
     pub(in crate::gate) beside: u32,
     pub(in crate::gate) tier: TierId,
     pub(in crate::gate) flow: u64,
     pub(in crate::gate) user: u64,
     pub(in crate::gate) prompt_tokens: u32,
-    pub(in crate::gate) uncached_tokens: u32,
     pub(in crate::gate) output_expected: u32,
 }
 
 impl Placed {
+    /// Prompt tokens to compute.
+    pub(in crate::gate) const fn uncached_tokens(&self) -> u32 {
+        self.prompt_tokens.saturating_sub(self.placement.cached_tokens)
+    }
+
+    /// The prefill endpoint of its pair, as long as its prompt is there.
+    pub(super) fn prefilling(&self) -> Option<EndpointId> {
+        self.placement.prefill.filter(|_| self.elsewhere)
+    }
+
     /// What it takes of the endpoint that answers.
     pub(super) const fn here(&self) -> Load {
-        let elsewhere = self.prefill.is_some();
+        let tokens = self.uncached_tokens();
         Load {
-            prompt_tokens: if elsewhere { 0 } else { self.uncached_tokens },
-            kv_tokens: self.uncached_tokens + self.output_expected / 2,
-            elsewhere,
+            prompt_tokens: if self.elsewhere { 0 } else { tokens },
+            kv_tokens: tokens + self.output_expected / 2,
+            elsewhere: self.elsewhere,
         }
     }
 
     /// What it takes of the endpoint that computes its prompt.
     pub(super) const fn there(&self) -> Load {
-        let tokens = self.uncached_tokens;
+        let tokens = self.uncached_tokens();
         Load { prompt_tokens: tokens, kv_tokens: tokens, elsewhere: false }
     }
 
