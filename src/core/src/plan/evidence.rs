@@ -19,8 +19,6 @@ pub struct Evidence<'a> {
     /// By [`VariantId`]: from asking for a replica until it is ready, node included, as learned;
     /// a high percentile.
     pub leads: &'a [Span],
-    /// Foretells how a smaller fleet would do; without it the consolidation check is left out.
-    pub foresight: Option<&'a dyn Foresight>,
 }
 
 /// What is known of one fleet.
@@ -50,13 +48,6 @@ pub struct PredictionError {
     pub relative: f64,
     /// Predictions that were judged.
     pub samples: u32,
-}
-
-/// Foretells how a fleet would do with other replicas.
-pub trait Foresight {
-    /// The worst ratio of predicted latency to objective over the tiers of a fleet if `replicas`
-    /// (by [`VariantId`]) were ready; 1 = just at the objective. `None` = cannot tell.
-    fn strain(&self, fleet: FleetId, replicas: &[u32]) -> Option<f64>;
 }
 
 /// What is not known and should be.

@@ -60,13 +60,6 @@ pub enum Rule {
         /// What must be ready.
         needed: f64,
     },
-    /// Guard: one replica less would come too close to the objective.
-    Consolidation {
-        /// Predicted latency over objective at one replica less; `None` = nobody can tell.
-        strain: Option<f64>,
-        /// The most that is accepted.
-        strain_max: f64,
-    },
     /// Guard: replicas found no accelerator, so none more are asked for here.
     Shortage {
         /// Replicas that wait without hope.
@@ -182,7 +175,6 @@ impl Rule {
             Self::NotWatchedLongEnough { .. } => "not-watched-long-enough",
             Self::Glide { .. } => "glide",
             Self::SuccessorNotReady { .. } => "successor-not-ready",
-            Self::Consolidation { .. } => "consolidation",
             Self::Shortage { .. } => "shortage",
             Self::NothingElseToBeHad { .. } => "nothing-else-to-be-had",
             Self::HeldAsGiven { .. } => "held-as-given",
@@ -230,13 +222,6 @@ impl fmt::Display for Rule {
             }
             Self::SuccessorNotReady { ready, needed } => {
                 write!(out, "{ready:.2} are ready of {needed:.2} that must be before any goes")
-            }
-            Self::Consolidation { strain: Some(strain), strain_max } => write!(
-                out,
-                "one less would be at {strain:.2} of the objective, beyond {strain_max:.2}"
-            ),
-            Self::Consolidation { strain: None, .. } => {
-                out.write_str("nobody can tell whether one less would do")
             }
             Self::Shortage { stuck, until } => {
                 write!(out, "{stuck} found no accelerator; one more is tried at {until}")

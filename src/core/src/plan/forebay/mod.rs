@@ -159,7 +159,7 @@ impl Forebay {
                 self.fleets[index].evidence(missing, assessed.sight.as_ref(), error)
             })
             .collect();
-        let evidence = Evidence { fleets: &fleets, leads: &leads, foresight: None };
+        let evidence = Evidence { fleets: &fleets, leads: &leads };
         let mut verdicts: Vec<Verdict> = Vec::new();
         let mut replicas = self.guard.step(now, view, &wanted, &evidence, &mut verdicts);
         if self.settings.roll {

@@ -45,7 +45,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            rho: 0.9,
+            rho: 0.93,
             rho_saturated: 0.78,
             safety: -2.0,
             level: 1.28,

@@ -37,8 +37,6 @@ pub struct GuardSettings {
     pub interval: Span,
     /// How long a replica may wait for an accelerator; at least twice the time that a node takes.
     pub patience: Span,
-    /// One replica less must stay below this share of every objective.
-    pub strain_max: f64,
     /// Reversals (down, and up again within ten minutes) of an hour that double the window.
     pub flaps_max: u32,
 }
@@ -49,7 +47,6 @@ impl Default for GuardSettings {
             window: Span::from_secs(600),
             interval: Span::from_secs(15),
             patience: Span::from_secs(300),
-            strain_max: 0.8,
             flaps_max: 3,
         }
     }

@@ -208,17 +208,6 @@ impl PoolState {
         if gone_was_ready && ready + EPSILON < highest {
             return Some(Rule::SuccessorNotReady { ready: ready + share, needed: highest });
         }
-        if let (true, Some(foresight)) = (gone_was_ready, context.evidence.foresight) {
-            let ready: Vec<u32> = (0_u16..)
-                .zip(kept)
-                .map(|(id, kept)| (*kept).min(context.ready(VariantId(id))))
-                .collect();
-            let strain = foresight.strain(self.fleet, &ready);
-            let strain_max = context.settings.strain_max;
-            if strain.is_none_or(|strain| strain.is_nan() || strain > strain_max) {
-                return Some(Rule::Consolidation { strain, strain_max });
-            }
-        }
         None
     }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::fleet::World;
 use crate::ids::EndpointId;
-use crate::plan::evidence::{FleetEvidence, Foresight, Missing};
+use crate::plan::evidence::{FleetEvidence, Missing};
 use crate::plan::testing::{Bench, world};
 
 /// A guard with what it is shown. Leads are 180 s; the window is ten minutes.
@@ -11,16 +11,7 @@ struct Case {
     bench: Bench,
     guard: Guard,
     missing: Option<Missing>,
-    strain: Option<f64>,
     verdicts: Vec<Verdict>,
-}
-
-struct Fixed(Option<f64>);
-
-impl Foresight for Fixed {
-    fn strain(&self, _: FleetId, _: &[u32]) -> Option<f64> {
-        self.0
-    }
 }
 
 impl Case {
@@ -30,7 +21,7 @@ impl Case {
             bench.ready(variant, *count);
         }
         let guard = Guard::new(GuardSettings::default());
-        Self { bench, guard, missing: None, strain: Some(0.0), verdicts: Vec::new() }
+        Self { bench, guard, missing: None, verdicts: Vec::new() }
     }
 
     fn one(ready: u32) -> Self {
@@ -48,8 +39,7 @@ impl Case {
         let wanted = Wanted { replicas: replicas.to_vec(), pools: pools.collect() };
         let fleets = [FleetEvidence { missing: self.missing, ..FleetEvidence::default() }];
         let leads = vec![Span::from_secs(180); replicas.len()];
-        let foresight = Fixed(self.strain);
-        let evidence = Evidence { fleets: &fleets, leads: &leads, foresight: Some(&foresight) };
+        let evidence = Evidence { fleets: &fleets, leads: &leads };
         self.verdicts.clear();
         let now = Time::from_seconds(second);
         self.guard.step(now, &view, &wanted, &evidence, &mut self.verdicts)
@@ -220,21 +210,6 @@ fn nothing_goes_before_its_successor_is_ready() {
     case.bench.targets[1].endpoints_ready = (0..4).map(|n| EndpointId(200 + n)).collect();
     // Ready ten, needed 5.5: four may go.
     assert_eq!(case.step(630.0, &[0, 6], &needs), [2, 6]);
-}
-
-#[test]
-fn one_less_must_stay_well_within_the_objectives() {
-    let mut case = Case::one(4);
-    case.strain = Some(0.85);
-    case.watch(0, 900, 2.0);
-    assert_eq!(case.bench.targets[0].replicas_desired, 4);
-    assert_eq!(*case.rule(), Rule::Consolidation { strain: Some(0.85), strain_max: 0.8 });
-    for unknown in [None, Some(f64::NAN)] {
-        case.strain = unknown;
-        assert_eq!(case.follow(900.0, 2.0), 4);
-    }
-    case.strain = Some(0.79);
-    assert_eq!(case.follow(915.0, 2.0), 2);
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn drive(world: World, ticks: &[Tick], pause_at: Option<usize>, start: f64) {
             attainment: vec![tick.attainment.map(|share| Attainment { share, requests: 1e3 })],
             prediction_error: Some(PredictionError { relative: tick.error, samples: 100 }),
         }];
-        let evidence = Evidence { fleets: &known, leads: &leads, foresight: None };
+        let evidence = Evidence { fleets: &known, leads: &leads };
         let pool = |role: Role, ids: &[u16]| PoolNeed {
             fleet: FleetId(0),
             role,

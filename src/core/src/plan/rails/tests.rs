@@ -42,7 +42,7 @@ impl Case {
     fn apply(&mut self, second: f64, wanted: &[u32]) -> Vec<u32> {
         let leads = vec![Span::from_secs(180); wanted.len()];
         let known = [self.known.clone()];
-        let evidence = Evidence { fleets: &known, leads: &leads, foresight: None };
+        let evidence = Evidence { fleets: &known, leads: &leads };
         let mut replicas = wanted.to_vec();
         self.verdicts.clear();
         let now = Time::from_seconds(second);
