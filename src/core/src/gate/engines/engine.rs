@@ -36,6 +36,9 @@ const USUAL_PERIOD: u32 = 64;
 /// credit from.
 const UNHEARD_MAX: u32 = 8;
 
+/// Part of a credit that must be seen to run before it may grow: the rest may be on the network.
+const SHOWN_MIN: f64 = 0.75;
+
 /// Answers before this prove nothing: the first page of a new endpoint may still be on its way.
 const FIRST_PAGE: Span = Span::from_secs(3);
 
@@ -232,7 +235,10 @@ impl Engine {
         self.tally.read(at, running + waiting, here, here.saturating_sub(unsettled));
         (self.relaxed, self.told, self.judged_at) = (waiting == 0, true, now);
         if waiting == 0 {
-            self.credit.clear(now, self.requests());
+            // A page that does not show what was just sent proves no room for it.
+            if f64::from(running) >= f64::from(self.credit.requests_max()) * SHOWN_MIN {
+                self.credit.clear(now, self.requests());
+            }
         } else if waiting > unsettled && self.prompt_ahead <= chunk_tokens {
             // If only what was just sent waits, that proves neither room nor the lack of it.
             self.credit.met(now, running);
