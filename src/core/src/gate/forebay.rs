@@ -135,6 +135,16 @@ impl Forebay {
         }
     }
 
+    /// The engine failed it: whoever asked had nothing, and is charged for nothing. Sent again, it
+    /// is charged again, so one request is charged once.
+    fn failed(&mut self, now: Time, request: RequestId) {
+        if let Some(placed) = self.in_flight.get(&request) {
+            let prompt = -i64::from(placed.prompt_tokens);
+            self.queue.charge(placed.tier, placed.flow, placed.user, prompt);
+        }
+        self.ended(now, request, None);
+    }
+
     /// Another profile of a variant is in force. What waits is judged by it when its time comes.
     fn relearn(&mut self, variant: VariantId, profile: &EngineProfile) {
         let before = self.engines.tokens_per_second();
@@ -191,7 +201,7 @@ impl Gate for Forebay {
             GateEvent::Finished { request, output_tokens } => {
                 self.ended(now, request, Some(output_tokens));
             }
-            GateEvent::Failed { request } => self.ended(now, request, None),
+            GateEvent::Failed { request } => self.failed(now, request),
             GateEvent::ClientGone { request } => {
                 if self.queue.remove(request).is_none() {
                     self.ended(now, request, None);

@@ -123,6 +123,7 @@ impl Admission {
                 candidates: parked.candidates.clone(),
                 told: parked.told.clone(),
                 line: None,
+                retry: None,
             })?
         };
         waiting.await

@@ -49,9 +49,16 @@ impl Admit for Fronts {
 
     fn admit(&self, asked: &Asked<'_>) -> Result<Waiting, Denied> {
         let candidates = asked.candidates.map(<[Box<str>]>::to_vec);
-        let told = Told::default();
-        let line = asked.head.line();
-        Self::admit(self, Request { facts: asked.head, body: asked.body, candidates, told, line })
+        let request = Request {
+            facts: asked.head,
+            body: asked.body,
+            candidates,
+            told: Told::default(),
+            line: asked.head.line(),
+            // Where Envoy tries another engine, it does so behind us: one stream, one pass.
+            retry: None,
+        };
+        Self::admit(self, request)
     }
 }
 

@@ -24,7 +24,7 @@ pub use denied::{
 pub use fronts::Fronts;
 pub use generation::FleetTerms;
 pub use meters::{FrontMeters, TenantMeters};
-pub use pass::{Pass, Waiting};
+pub use pass::{Pass, Retry, Waiting};
 pub use report::FrontSource;
 pub use terms::Told;
 
@@ -86,6 +86,9 @@ pub struct Request<'a, F> {
     pub told: Told,
     /// How it was called, where the face sees that: for spans.
     pub line: Option<RequestLine<'a>>,
+    /// What it was charged when another engine failed it; `None` for the first try. It is counted
+    /// and charged once, whatever number of engines it is sent to.
+    pub retry: Option<Retry>,
 }
 
 /// Method and path of a request to an engine.
@@ -156,7 +159,10 @@ impl Front {
         let guess = u64::from(prompt_tokens) + u64::from(terms.output_guess(output_tokens_max));
         let ticket = header(headers::TICKET).and_then(|ticket| ticket.parse::<TicketId>().ok());
         let ticket = ticket.filter(|ticket| self.tickets().get(*ticket, identity.flow).is_some());
-        let charged = if ticket.is_some() || request.told.place.is_some() {
+        let is_first = request.retry.is_none();
+        let charged = if let Some(retry) = request.retry {
+            Ok(retry.into_charge())
+        } else if ticket.is_some() || request.told.place.is_some() {
             self.limits().readmit(now, identity.tenant, guess)
         } else {
             self.limits().admit(now, identity.tenant, guess)
@@ -187,7 +193,9 @@ impl Front {
                 Charge::NONE
             }
         };
-        self.meters().arrived(&identity, prompt_tokens);
+        if is_first {
+            self.meters().arrived(&identity, prompt_tokens);
+        }
 
         let place = ticket
             .and_then(|ticket| self.tickets().redeem(now, ticket, identity.flow))

@@ -201,11 +201,43 @@ impl Pass {
     }
 
     /// Its engine failed or refused it.
-    pub fn failed(mut self) {
+    pub fn failed(self) {
+        drop(self.failed_early());
+    }
+
+    /// Its engine failed or refused it before it began to answer, so another may be asked with
+    /// what this returns.
+    pub fn failed_early(mut self) -> Retry {
         if let Some(span) = self.settlement.span.take() {
             span.failed();
         }
-        self.settlement.settle(0);
+        let retry =
+            Retry { front: self.settlement.front.clone(), charge: self.settlement.charge.take() };
         self.grant.end(Outcome::Failed);
+        retry
+    }
+}
+
+/// What a request was charged that its engine failed: it goes along to the next engine. Dropped,
+/// the tokens are given back; the request itself stays counted, since it was asked.
+#[derive(Debug)]
+#[must_use = "dropped, it says that no other engine is asked"]
+pub struct Retry {
+    front: Front,
+    charge: Option<Charge>,
+}
+
+impl Retry {
+    /// The charge of the first try, now of the next.
+    pub(super) fn into_charge(mut self) -> Charge {
+        self.charge.take().unwrap_or(Charge::NONE)
+    }
+}
+
+impl Drop for Retry {
+    fn drop(&mut self) {
+        if let Some(charge) = self.charge.take() {
+            self.front.settle(charge, 0);
+        }
     }
 }

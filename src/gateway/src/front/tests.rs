@@ -78,6 +78,7 @@ fn ask(front: &Front, headers: &Headers, prompt: &str) -> Result<Waiting, Denied
         candidates: None,
         told: Told::default(),
         line: None,
+        retry: None,
     })
 }
 

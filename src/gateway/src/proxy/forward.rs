@@ -11,7 +11,7 @@ use super::relay::{Answer, Relay};
 use super::route::Asked;
 use super::{ANSWER_MAX, Peer, Proxy, headers};
 use crate::body::Format;
-use crate::front::{self, Denied, HEADER_TRACEPARENT, Pass, RequestLine, Told};
+use crate::front::{self, Denied, HEADER_TRACEPARENT, Pass, RequestLine, Retry, Told};
 
 /// How an attempt ended without an answer for the client.
 enum Failed {
@@ -27,7 +27,7 @@ impl Proxy {
     /// Asks the gate, sends the request on, and answers.
     pub(super) async fn forward(&self, peer: &Peer, asked: Asked) -> Response<Answer> {
         let denied = |denied: Denied| reply(denied.reply(asked.request_id()));
-        let pass = match self.admit(peer, &asked, None).await {
+        let pass = match self.admit(peer, &asked, None, None).await {
             Ok(pass) => pass,
             Err(refused) => return denied(refused),
         };
@@ -39,16 +39,14 @@ impl Proxy {
                 reply(problem.reply(asked.request_id()))
             }
             Err(Failed::Full { response, pass }) => {
-                pass.failed();
-                match self.again(peer, &asked, &endpoint).await {
+                match self.again(peer, &asked, &endpoint, pass.failed_early()).await {
                     Some(answer) => answer,
                     None => pass_on(response),
                 }
             }
             Err(Failed::Early { problem, pass }) => {
-                pass.failed();
                 tracing::warn!(%problem, "an engine failed");
-                match self.again(peer, &asked, &endpoint).await {
+                match self.again(peer, &asked, &endpoint, pass.failed_early()).await {
                     Some(answer) => answer,
                     None => reply(problem.reply(asked.request_id())),
                 }
@@ -58,8 +56,14 @@ impl Proxy {
 
     /// The second and last try, on any endpoint but the one that failed. `None` if that fails too,
     /// or if there is no other.
-    async fn again(&self, peer: &Peer, asked: &Asked, not: &str) -> Option<Response<Answer>> {
-        let pass = self.admit(peer, asked, Some(not)).await.ok()?;
+    async fn again(
+        &self,
+        peer: &Peer,
+        asked: &Asked,
+        not: &str,
+        retry: Retry,
+    ) -> Option<Response<Answer>> {
+        let pass = self.admit(peer, asked, Some(not), Some(retry)).await.ok()?;
         match self.attempt(peer, asked, pass).await {
             Ok(response) => Some(response),
             Err(Failed::Full { response, pass }) => {
@@ -73,7 +77,13 @@ impl Proxy {
         }
     }
 
-    async fn admit(&self, peer: &Peer, asked: &Asked, not: Option<&str>) -> Result<Pass, Denied> {
+    async fn admit(
+        &self,
+        peer: &Peer,
+        asked: &Asked,
+        not: Option<&str>,
+        retry: Option<Retry>,
+    ) -> Result<Pass, Denied> {
         let facts = asked.seen(peer);
         let candidates = not.and_then(|not| self.others(asked.parsed.model.as_deref(), not));
         let request = front::Request {
@@ -85,6 +95,7 @@ impl Proxy {
                 method: asked.head.method.as_str(),
                 path: asked.head.uri.path(),
             }),
+            retry,
         };
         self.fronts.admit(request)?.await
     }

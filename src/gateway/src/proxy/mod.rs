@@ -3,7 +3,8 @@
 //! - Requests that generate ([`route`]) are read whole, so that the gate knows model and prompt;
 //!   answers pass through piece by piece as they come, their usage read in passing.
 //! - An engine that cannot be reached, breaks the connection before the answer's head, or answers
-//!   503 costs one more try on another endpoint; after the head nothing is tried again.
+//!   503 costs one more try on another endpoint; after the head nothing is tried again. Both tries
+//!   are one request to its tenant's limits.
 //! - A client that leaves takes its request along: out of the queue, and out of the engine, whose
 //!   connection is closed.
 //! - Hop-by-hop headers end here, those meant for the gate too; everything else goes on, W3C trace

@@ -1,5 +1,6 @@
 //! The proxy over real sockets, between a client and test engines.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +47,8 @@ spec:
     - {name: high, priority: 10, holdSecondsMax: 1}
   tenants:
     - {name: "spiffe://prod/worker"}
+    - {name: once, limits: {requestsPerMinute: 1, tokensPerMinute: 300}}
+    - {name: short, limits: {tokensPerMinute: 300}}
 "#;
 
 /// Engines, a proxy before them, and a client.
@@ -130,6 +133,11 @@ impl Rig {
         panic!("something is held or in flight for ever");
     }
 
+    /// Tries that engines failed.
+    fn failed(&self) -> u64 {
+        self.front.desk().inspect(|view| view.meters.tiers().iter().map(|tier| tier.failed).sum())
+    }
+
     /// Requests answered in full, and tokens of their answers.
     fn finished(&self) -> (u64, u64) {
         self.front.inspect_meters(|meters| {
@@ -203,6 +211,48 @@ async fn an_engine_that_fails_before_its_answer_costs_one_more_try() {
     );
     rig.idle().await;
     assert_eq!(rig.finished().0, 12);
+}
+
+#[tokio::test]
+async fn a_request_is_charged_once_whatever_number_of_engines_it_is_sent_to() {
+    let rig = Rig::start(2, QUICK).await;
+    let once = [("x-llm-d-inference-fairness-id", "once")];
+    // Which engine is asked first is the gate's choice: the next two requests find both orders.
+    rig.set_fault(0, "refuse").await;
+    for tenant in ["once", "short", "nobody"] {
+        let headers = [("x-llm-d-inference-fairness-id", tenant)];
+        let answer = rig.ask(&headers, &question(false)).await;
+        assert_eq!(answer.status(), StatusCode::OK, "{tenant}: one request, one charge");
+        json_of(answer).await;
+    }
+    rig.idle().await;
+    assert!(rig.failed() > 0, "somebody was sent to the engine that refuses");
+    assert_eq!(rig.ask(&once, &question(false)).await.status(), StatusCode::TOO_MANY_REQUESTS);
+    let asked: BTreeMap<_, _> = rig.front.inspect_meters(|meters| {
+        meters
+            .tenants
+            .iter()
+            .map(|((name, _), tenant)| (name.to_string(), tenant.requests))
+            .collect()
+    });
+    let one = |name: &str| (name.to_owned(), 1);
+    assert_eq!(asked, BTreeMap::from([one("once"), one("other"), one("short")]));
+}
+
+#[tokio::test]
+async fn tokens_of_a_request_that_every_engine_fails_are_given_back() {
+    let rig = Rig::start(2, QUICK).await;
+    rig.set_fault(0, "die").await;
+    rig.set_fault(1, "refuse").await;
+    // Each would be charged 20 tokens and its prompt: five of them are more than the limit.
+    let short = [("x-llm-d-inference-fairness-id", "short")];
+    for _ in 0..20 {
+        let answer = rig.ask(&short, &question(false)).await;
+        assert!(answer.status().is_server_error(), "{}", answer.status());
+        answer.into_body().collect().await.unwrap();
+    }
+    rig.idle().await;
+    assert_eq!(rig.failed(), 40, "each was tried twice");
 }
 
 #[tokio::test]

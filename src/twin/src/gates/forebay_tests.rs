@@ -103,6 +103,27 @@ fn a_completion_dispatches_the_next_in_the_same_step_by_tier_then_deadline() {
 }
 
 #[test]
+fn what_an_engine_failed_is_not_charged() {
+    let mut driver = Driver::full(&world());
+    let arrive = |driver: &mut Driver, flow: u64| {
+        let request = RequestId(driver.next);
+        driver.next += 1;
+        let deadline = driver.now + Span::from_secs(50);
+        let arrival = Arrival { flow, ..Arrival::new(request, TierId(HIGH), 1_000, deadline) };
+        driver.tell(GateEvent::Arrived(&arrival))
+    };
+    // Two tenants, three requests each: 4 to 6 and 7 to 9.
+    for flow in [1, 1, 1, 2, 2, 2] {
+        assert_eq!(arrive(&mut driver, flow), []);
+    }
+    assert_eq!(driver.finish(0), [Fate::Sent(4, 0, None)]);
+    // Charged for it, the first tenant would be behind the second.
+    let failed = driver.tell(GateEvent::Failed { request: RequestId(4) });
+    assert_eq!(failed, [Fate::Sent(5, 0, None)]);
+    assert_eq!(driver.finish(1), [Fate::Sent(7, 0, None)], "what runs is charged");
+}
+
+#[test]
 fn a_floor_gives_a_lower_tier_its_share_and_no_more() {
     let mut world = world();
     world.tiers[usize::from(LOW)].floor = 0.25;
