@@ -181,4 +181,5 @@ impl Grant for Endpoint {
     fn first_token(&mut self) {}
     fn finished(self, _usage: Usage) {}
     fn failed(self) {}
+    fn unobserved(self) {}
 }

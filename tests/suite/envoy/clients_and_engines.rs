@@ -89,6 +89,33 @@ async fn an_engine_that_dies_in_the_middle_breaks_its_answer_off_and_no_other() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_answers_are_not_shown_none_is_said_to_have_ended_well() {
+    let Some(setup) = Setup::new(Config::answers_survive()).await else { return };
+    // Whole, broken off by the engine, left by the client: Envoy shows the same of each.
+    let whole = setup.client.post(&[(ANSWER, "events 3 20")]).await;
+    assert!(!whole.broken && whole.text().ends_with("data: [DONE]\n\n"));
+    setup.until(|| setup.gate.log() == ["unobserved"]).await;
+    setup.gate.forget();
+    let dead = setup.client.post(&[(ANSWER, "die 3 20")]).await;
+    assert!(dead.broken, "{}", dead.text());
+    setup.until(|| setup.gate.log() == ["unobserved"]).await;
+    setup.gate.forget();
+    let headers = [(ANSWER, "events 1000 20")];
+    let mut body =
+        setup.client.open(setup.client.request(Method::POST, &headers, BODY)).await.into_body();
+    body.frame().await.unwrap().unwrap();
+    drop(body);
+    setup.until(|| setup.gate.log() == ["unobserved"]).await;
+    setup.gate.forget();
+    // What is known is said: an answer without a body, and one that never came.
+    assert_eq!(setup.client.post(&[(ANSWER, "none")]).await.status, StatusCode::NO_CONTENT);
+    setup.until(|| setup.gate.log() == ["finished 0"]).await;
+    setup.gate.forget();
+    assert_eq!(setup.client.post(&[(ANSWER, "die")]).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    setup.until(|| setup.gate.log() == ["failed"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_client_delays_nobody_else() {
     let Some(setup) = Setup::new(Config::answers_pass()).await else { return };
     // 200 events are 16 MB: more than all buffers on the way hold.

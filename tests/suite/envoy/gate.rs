@@ -128,6 +128,10 @@ impl Grant for TestGrant {
     fn failed(mut self) {
         self.log("failed".into());
     }
+
+    fn unobserved(mut self) {
+        self.log("unobserved".into());
+    }
 }
 
 fn refused(reason: Refusal, retry_after: Option<Span>) -> Denied {

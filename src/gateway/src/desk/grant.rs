@@ -42,6 +42,11 @@ const OUTPUT_TOKENS_UNKNOWN: u32 = 250;
 pub enum Outcome {
     /// Well; the usage if the engine told it.
     Finished(Option<Usage>),
+    /// It was answered, and nobody here saw how that ended.
+    Unobserved {
+        /// What answers of its endpoint have had of late; `None` where its page does not tell.
+        output_tokens: Option<u32>,
+    },
     /// The engine failed or refused it.
     Failed,
     /// The client hung up.
@@ -85,6 +90,10 @@ impl Hold {
             Outcome::Finished(usage) => {
                 let output_tokens =
                     usage.map_or(OUTPUT_TOKENS_UNKNOWN, |usage| usage.output_tokens);
+                GateEvent::Finished { request, output_tokens }
+            }
+            Outcome::Unobserved { output_tokens } => {
+                let output_tokens = output_tokens.unwrap_or(OUTPUT_TOKENS_UNKNOWN);
                 GateEvent::Finished { request, output_tokens }
             }
             Outcome::Failed => GateEvent::Failed { request },

@@ -21,8 +21,8 @@ pub(super) struct Counted {
     pub(super) arrived: Time,
 }
 
-/// Counters of one tier. Each arrival ends in exactly one of refused, finished, failed and client
-/// gone; until then it is held or running.
+/// Counters of one tier. Each arrival ends in exactly one of refused, finished, unobserved, failed
+/// and client gone; until then it is held or running.
 #[derive(Clone, Debug)]
 pub struct TierMeters {
     /// Arrivals, tokens, TTFT and TPOT as a router exports them. `queued` is not kept here: the
@@ -34,13 +34,15 @@ pub struct TierMeters {
     pub refused: [u64; Reason::ALL.len()],
     /// Answered in full.
     pub finished: u64,
+    /// Answered, and how the answer ended was not seen: whole, broken off, or left by its client.
+    pub unobserved: u64,
     /// Broken off by their engine.
     pub failed: u64,
     /// Given up by their client, held or in flight.
     pub client_gone: u64,
     /// Prompt tokens of arrivals.
     pub prompt_lengths: Histogram,
-    /// Tokens of finished answers whose usage is known.
+    /// Tokens of answers whose usage is known, or is told in the mean by their engine's page.
     pub output_lengths: Histogram,
     /// Time that requests were held before they were sent or refused, s.
     pub queue_time: Histogram,
@@ -55,6 +57,7 @@ impl Default for TierMeters {
             dispatched: 0,
             refused: [0; Reason::ALL.len()],
             finished: 0,
+            unobserved: 0,
             failed: 0,
             client_gone: 0,
             prompt_lengths: Histogram::new(Buckets::Lengths),
@@ -75,7 +78,8 @@ impl TierMeters {
     /// Requests of which nothing more is to come.
     #[must_use]
     pub fn ended(&self) -> u64 {
-        self.refused.iter().sum::<u64>() + self.finished + self.failed + self.client_gone
+        let refused: u64 = self.refused.iter().sum();
+        refused + self.finished + self.unobserved + self.failed + self.client_gone
     }
 }
 
@@ -155,6 +159,15 @@ impl Meters {
                 if let Some(first) = first_token.filter(|_| usage.output_tokens > 1) {
                     let gaps = f64::from(usage.output_tokens - 1);
                     tier.router.tpot.observe(now.since(first).as_seconds() / gaps, 1.0);
+                }
+            }
+            Outcome::Unobserved { output_tokens } => {
+                tier.unobserved += 1;
+                // Its time until the end is not known. Its length is, in the mean of its engine:
+                // without it who asks for demand would take answers for empty.
+                if let Some(output_tokens) = output_tokens {
+                    tier.router.output_tokens_total += f64::from(output_tokens);
+                    tier.output_lengths.observe(f64::from(output_tokens), 1.0);
                 }
             }
             Outcome::Failed => {

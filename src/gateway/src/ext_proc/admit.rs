@@ -41,6 +41,8 @@ pub trait Grant: Send + 'static {
     fn finished(self, usage: Usage);
     /// The engine failed.
     fn failed(self);
+    /// The answer began; nobody here saw how it ended.
+    fn unobserved(self);
 }
 
 impl Admit for Fronts {
@@ -97,5 +99,9 @@ impl Grant for Pass {
 
     fn failed(self) {
         Self::failed(self);
+    }
+
+    fn unobserved(self) {
+        Self::unobserved(self);
     }
 }

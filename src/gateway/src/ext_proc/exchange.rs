@@ -203,9 +203,9 @@ impl<G: Grant> Exchange<G> {
         }
     }
 
-    /// Envoy has closed the stream. Where it does not show us response bodies, that is the end of
-    /// the answer; else an answer without its end means that the client has gone (or the engine
-    /// broke off: Envoy does not tell).
+    /// Envoy has closed the stream. Where it does not show us response bodies, nobody here sees how
+    /// an answer ends that had not ended by then; else one without its end means that the client
+    /// has gone (or the engine broke off: Envoy does not tell).
     pub fn closed(mut self) {
         if self.bodies.response == BodySendMode::None {
             self.response.unseen_end(&mut self.grant);

@@ -5,8 +5,8 @@
 //! around it; [`Admit`] is the gate that it asks.
 //!
 //! Request bodies come `FULL_DUPLEX_STREAMED`. Response bodies either way: the same, and usage is
-//! read from what passes; or `NONE`, where answers survive our death and cost nothing per event,
-//! the end of the stream tells that the answer is complete, and usage comes from elsewhere.
+//! read from what passes; or `NONE`, where answers survive our death and cost nothing per event, how
+//! they end is mostly not observed, and usage comes from elsewhere.
 
 mod admit;
 mod exchange;

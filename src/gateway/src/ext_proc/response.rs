@@ -34,6 +34,8 @@ enum State {
     Body {
         reader: AnswerReader,
         rewriter: Option<Box<ModelRewriter>>,
+        /// Its length stands in its headers, so its engine had made all of it when they came.
+        is_made: bool,
     },
     Over,
 }
@@ -93,7 +95,8 @@ impl Answering {
         let rewriter = terms
             .renamed
             .map(|names| Box::new(ModelRewriter::new(format, &names.engine, &names.client)));
-        self.state = State::Body { reader: AnswerReader::new(format), rewriter };
+        let is_made = find(&headers, "content-length").is_some();
+        self.state = State::Body { reader: AnswerReader::new(format), rewriter, is_made };
         if ends {
             self.finish(grant);
         } else if !terms.sees_body
@@ -120,10 +123,10 @@ impl Answering {
             // Its headers were not for us.
             State::Before => {
                 let reader = AnswerReader::new(Format::Opaque);
-                self.state = State::Body { reader, rewriter: None };
+                self.state = State::Body { reader, rewriter: None, is_made: false };
             }
             State::Over => return,
-            State::Body { reader, rewriter } => {
+            State::Body { reader, rewriter, .. } => {
                 read(reader, &chunk, grant);
                 if let Some(rewriter) = rewriter {
                     chunk = rewriter.push(chunk);
@@ -173,10 +176,18 @@ impl Answering {
         self.finish(grant);
     }
 
-    /// The stream ended without the end of a body that we do not see: the answer is complete.
+    /// The stream ended without the end of a body that we do not see. Unless all of it was made
+    /// before, nobody can tell whether it came to its end, its engine died or its client left.
     pub(super) fn unseen_end<G: Grant>(&mut self, grant: &mut Option<G>) {
-        if matches!(self.state, State::Body { .. }) {
-            self.finish(grant);
+        match self.state {
+            State::Body { is_made: true, .. } => self.finish(grant),
+            State::Body { .. } => {
+                self.state = State::Over;
+                if let Some(grant) = grant.take() {
+                    grant.unobserved();
+                }
+            }
+            State::Before | State::Over => {}
         }
     }
 

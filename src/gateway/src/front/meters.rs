@@ -42,7 +42,9 @@ pub struct TenantMeters {
     pub refused: u64,
     /// Answered in full.
     pub finished: u64,
-    /// Tokens of their answers, as engines told.
+    /// Answered; how the answers ended was not observed.
+    pub unobserved: u64,
+    /// Tokens of their answers, as engines told: in each answer, or in the mean on their pages.
     pub output_tokens: u64,
     /// Of their prompt tokens, found in a cache, as engines told.
     pub cached_tokens: u64,
@@ -81,6 +83,18 @@ impl FrontMeters {
 
     pub(super) fn refused(&mut self, tenant: &Arc<str>, tier: TierId) {
         self.of(tenant, tier).refused += 1;
+    }
+
+    /// `output_tokens`: in the mean of its engine; `None` = not known, and not counted.
+    pub(super) fn unobserved(
+        &mut self,
+        tenant: &Arc<str>,
+        tier: TierId,
+        output_tokens: Option<u32>,
+    ) {
+        let tenant = self.of(tenant, tier);
+        tenant.unobserved += 1;
+        tenant.output_tokens += u64::from(output_tokens.unwrap_or(0));
     }
 
     pub(super) fn finished(&mut self, tenant: &Arc<str>, tier: TierId, usage: Usage) {

@@ -200,6 +200,22 @@ impl Pass {
         self.grant.end(Outcome::Finished(usage));
     }
 
+    /// It was answered, and nobody here saw how the answer ended: whole, broken off by its engine,
+    /// or left by its client. It is settled at what answers of this engine have been of late.
+    pub fn unobserved(mut self) {
+        let output_tokens = self.grant.mean_output_tokens();
+        if let Some(span) = self.settlement.span.take() {
+            span.unobserved();
+        }
+        if let Some(output_tokens) = output_tokens {
+            let tokens = u64::from(self.settlement.prompt_tokens) + u64::from(output_tokens);
+            self.settlement.settle(tokens);
+        }
+        let front = self.settlement.front.clone();
+        front.meters().unobserved(&self.settlement.tenant, self.settlement.tier, output_tokens);
+        self.grant.end(Outcome::Unobserved { output_tokens });
+    }
+
     /// Its engine failed or refused it.
     pub fn failed(self) {
         drop(self.failed_early());

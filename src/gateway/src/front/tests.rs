@@ -135,6 +135,25 @@ async fn whoever_only_watches_refuses_nobody_and_counts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_end_that_nobody_saw_is_an_outcome_of_its_own() {
+    let front = front("Enforce");
+    let acme = Headers([("x-llm-d-inference-fairness-id", "acme")].into());
+    admit(&front, &acme).unwrap().await.unwrap().unobserved();
+    front.desk().inspect(|view| {
+        let tier = &view.meters.tiers()[1];
+        assert_eq!((tier.unobserved, tier.finished, tier.failed, tier.client_gone), (1, 0, 0, 0));
+        assert_eq!((tier.arrived(), tier.ended()), (1, 1), "it ended, once");
+        assert!(tier.router.output_tokens_total < 0.5, "no page has told how long answers are");
+        assert!(tier.duration.count() < 0.5, "nor is it known how long it took");
+    });
+    front.inspect_meters(|meters| {
+        let acme = meters.tenants.values().next().unwrap();
+        assert_eq!((acme.requests, acme.unobserved, acme.finished), (1, 1, 0));
+    });
+    assert!(front.is_idle(), "its capacity came back");
+}
+
+#[tokio::test(start_paused = true)]
 async fn held_too_long_it_gets_a_ticket_and_its_old_place() {
     let front = front("Enforce");
     tokio::spawn(front.desk().keep_time());

@@ -57,6 +57,7 @@ pub(super) fn collect(fleet: &str, front: &Front, families: &mut Families) {
             for (outcome, value) in [
                 ("arrived", counted.requests),
                 ("finished", counted.finished),
+                ("unobserved", counted.unobserved),
                 ("refused", counted.refused),
                 ("limited", counted.limited),
                 ("would_have_limited", counted.would_have_limited),
@@ -124,6 +125,7 @@ fn of_tier(fleet: &str, name: &str, tier: TierId, view: &View<'_>, families: &mu
     };
     let outcomes = [
         ("finished", counted.finished),
+        ("unobserved", counted.unobserved),
         ("failed", counted.failed),
         ("client_gone", counted.client_gone),
         ("refused", counted.refused.iter().sum()),

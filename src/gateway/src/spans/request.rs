@@ -145,6 +145,11 @@ impl RequestSpan {
         self.end("finished");
     }
 
+    /// It was answered, and how the answer ended was not seen.
+    pub(crate) fn unobserved(mut self: Box<Self>) {
+        self.end("unobserved");
+    }
+
     /// Its engine failed.
     pub(crate) fn failed(mut self: Box<Self>) {
         self.error("the engine failed");

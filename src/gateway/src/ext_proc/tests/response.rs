@@ -197,7 +197,7 @@ fn a_response_that_overtakes_its_request_ends_it() {
 }
 
 #[test]
-fn where_bodies_are_not_shown_the_end_of_the_stream_completes_the_answer() {
+fn where_bodies_are_not_shown_nobody_sees_how_an_answer_ends_unless_it_was_made_before() {
     let unseen = || {
         let mut wire = Wire::default();
         let mode = BodySendMode::FullDuplexStreamed;
@@ -211,10 +211,19 @@ fn where_bodies_are_not_shown_the_end_of_the_stream_completes_the_answer() {
     let mut events = unseen();
     assert_eq!(events.send(answer(&[OK, EVENTS])).kinds(), ["response headers"]);
     assert!(events.log().is_empty(), "the headers of a stream come before its first token");
-    assert_eq!(events.close(), ["finished"]);
+    assert_eq!(events.close(), ["unobserved"]);
     let mut json = unseen();
     json.send(answer(&[OK, JSON]));
-    assert_eq!(json.close(), ["first token", "finished"]);
+    assert_eq!(json.close(), ["first token", "unobserved"]);
+    let mut made = unseen();
+    made.send(answer(&[OK, JSON, ("content-length", "9")]));
+    assert_eq!(made.close(), ["first token", "finished"]);
+    let mut empty = unseen();
+    empty.send(answer_without_body("204"));
+    assert_eq!(empty.close(), ["finished"]);
+    let mut failed = unseen();
+    failed.send(answer(&[(":status", "503"), JSON]));
+    assert_eq!(failed.close(), ["failed"]);
     assert_eq!(unseen().close(), ["gone"], "no answer ever came");
 }
 

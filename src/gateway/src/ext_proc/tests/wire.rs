@@ -93,6 +93,10 @@ impl Grant for Granted {
     fn failed(mut self) {
         self.log("failed".into());
     }
+
+    fn unobserved(mut self) {
+        self.log("unobserved".into());
+    }
 }
 
 /// What the gate was asked.
