@@ -50,31 +50,38 @@ fn admit_release_refuse_and_a_ticket_redeemed_at_its_old_place() {
     assert_eq!(refused.header("x-llm-d-request-dropped-reason"), Some("rejected-ttl-expired"));
     assert_eq!(refused.body["error"]["code"], "rejected-ttl-expired");
 
-    // One place comes free while the later ticket asks first: it is the earlier one's.
+    // Who asks in vain keeps his ticket.
     let path = |ticket: &str, wait: u32| format!("/v1/admit/{ticket}?wait_s={wait}");
-    let (first, second) = std::thread::scope(|scope| {
-        let second = scope.spawn(|| get(at, &path(&later, 2)));
-        std::thread::sleep(std::time::Duration::from_millis(300));
-        let first = scope.spawn(|| get(at, &path(&earlier, 15)));
-        std::thread::sleep(std::time::Duration::from_millis(300));
+    let in_vain = get(at, &path(&later, 0));
+    assert_eq!((in_vain.status, in_vain.text("ticket")), (202, later.as_str()));
+
+    // One place comes free while the later ticket asked first: it is the earlier one's.
+    let held = || get(at, "/v1/budget").body["tiers"][1]["queued_requests"].as_u64();
+    let last = std::thread::scope(|scope| {
+        let last = scope.spawn(|| get(at, &path(&later, 20)));
+        eventually("the later one is held", || held() == Some(1));
+        let first = scope.spawn(|| get(at, &path(&earlier, 20)));
+        eventually("both are held", || held() == Some(2));
         let release = json!({"lease": leases[0], "outcome": "cancelled"});
         assert_eq!(post(at, "/v1/release", &release).text("state"), "released");
-        (first.join().unwrap(), second.join().unwrap())
-    });
-    assert_eq!(first.status, 200, "the earlier ticket has its place: {}", first.body);
-    assert_eq!(second.status, 202, "the later one goes on waiting: {}", second.body);
-    assert_eq!(second.text("ticket"), later);
+        let first = first.join().unwrap();
+        assert_eq!(first.status, 200, "the earlier ticket has its place: {}", first.body);
+        assert_eq!(held(), Some(1), "the later one goes on waiting");
 
-    leases.push(first.text("lease").to_owned());
-    for lease in &leases[1..] {
-        let usage = json!({"prompt_tokens": 32, "completion_tokens": 8});
-        let said = post(at, "/v1/release", &json!({"lease": lease, "usage": usage}));
-        assert_eq!(said.text("state"), "released");
-        let again = post(at, "/v1/release", &json!({"lease": lease}));
-        assert_eq!((again.status, again.text("state")), (200, "already_released"));
-    }
-    let last = get(at, &path(&later, 15));
-    assert_eq!(last.status, 200, "{}", last.body);
+        let streamed = first.text("lease").to_owned();
+        let reached = json!({"lease": streamed, "reached": "first_token"});
+        assert_eq!(post(at, "/v1/progress", &reached).text("state"), "noted");
+        leases.push(streamed);
+        for lease in &leases[1..] {
+            let usage = json!({"prompt_tokens": 32, "completion_tokens": 8});
+            let said = post(at, "/v1/release", &json!({"lease": lease, "usage": usage}));
+            assert_eq!(said.text("state"), "released");
+            let again = post(at, "/v1/release", &json!({"lease": lease}));
+            assert_eq!((again.status, again.text("state")), (200, "already_released"));
+        }
+        last.join().unwrap()
+    });
+    assert_eq!(last.status, 200, "all places are free: {}", last.body);
     let budget = get(at, "/v1/budget");
     assert!(budget.body["tiers"][1]["requests"].as_u64().unwrap() > 0, "{}", budget.body);
 }

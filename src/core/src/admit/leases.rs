@@ -32,6 +32,19 @@ pub enum Released<T> {
     Unknown,
 }
 
+/// How a lease stands.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found<'a, T> {
+    /// It is held; here is what it holds.
+    Held(&'a mut T),
+    /// It was released.
+    Released,
+    /// It has ended by itself.
+    Expired,
+    /// No lease of that name belongs to the caller.
+    Unknown,
+}
+
 /// Leases that are held. `T` is the granted capacity.
 #[derive(Debug)]
 pub struct Leases<T> {
@@ -94,6 +107,18 @@ impl<T> Leases<T> {
             Some((of, false)) if *of == caller => Released::Before,
             Some((of, true)) if *of == caller => Released::Expired,
             _ => Released::Unknown,
+        }
+    }
+
+    /// How a lease stands, for its caller to say something about what it holds.
+    pub fn find(&mut self, lease: LeaseId, caller: u64) -> Found<'_, T> {
+        match self.register.get_mut(lease.0, caller) {
+            Some(value) => Found::Held(value),
+            None => match self.ended.get(&lease.0) {
+                Some((of, false)) if *of == caller => Found::Released,
+                Some((of, true)) if *of == caller => Found::Expired,
+                _ => Found::Unknown,
+            },
         }
     }
 

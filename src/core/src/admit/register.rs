@@ -85,6 +85,12 @@ impl<T> Register<T> {
         self.entries.get(&id).filter(|entry| entry.holder == holder).map(|entry| &entry.value)
     }
 
+    /// The same, to be changed.
+    pub(super) fn get_mut(&mut self, id: u128, holder: u64) -> Option<&mut T> {
+        let entry = self.entries.get_mut(&id).filter(|entry| entry.holder == holder);
+        entry.map(|entry| &mut entry.value)
+    }
+
     /// Takes out what `holder` has under `id`, and when it would have ended.
     pub(super) fn take(&mut self, id: u128, holder: u64) -> Option<(Time, T)> {
         self.get(id, holder)?;

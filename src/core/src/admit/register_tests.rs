@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::leases::{LeaseId, Leases, Released};
+use super::leases::{Found, LeaseId, Leases, Released};
 use super::register::Full;
 use super::tickets::{TicketId, Tickets};
 use crate::time::{Span, Time};
@@ -47,9 +47,13 @@ fn a_release_is_heard_the_same_twice() {
     let mut leases = Leases::new(10, 10);
     let lease = leases.grant(5, 1, at(60), "capacity").unwrap();
     assert_eq!(leases.release(lease, 2), Released::Unknown, "another caller's");
+    assert_eq!(leases.find(lease, 2), Found::Unknown);
+    assert_eq!(leases.find(lease, 1), Found::Held(&mut "capacity"));
     assert_eq!(leases.release(lease, 1), Released::Now("capacity"));
     assert_eq!(leases.release(lease, 1), Released::Before);
     assert_eq!(leases.release(lease, 2), Released::Unknown);
+    assert_eq!(leases.find(lease, 1), Found::Released);
+    assert_eq!(leases.find(lease, 2), Found::Unknown);
     assert_eq!(leases.release(LeaseId(6), 1), Released::Unknown);
 
     let lost = leases.grant(7, 1, at(60), "lost").unwrap();
@@ -58,6 +62,7 @@ fn a_release_is_heard_the_same_twice() {
     assert_eq!(leases.pop_expired(at(60)), Some((lost, "lost")));
     assert_eq!(leases.pop_expired(at(60)), None);
     assert_eq!((leases.release(lost, 1), leases.expired()), (Released::Expired, 1));
+    assert_eq!(leases.find(lost, 1), Found::Expired);
 }
 
 #[test]

@@ -95,12 +95,19 @@ fn read(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Admi
     if !kind.to_ascii_lowercase().starts_with("application/json") {
         return Err(Problem::NotJson);
     }
+    read_body(body)
+}
+
+/// Reads a body of JSON.
+pub(super) fn read_body<T: serde::de::DeserializeOwned>(
+    body: Result<Bytes, BytesRejection>,
+) -> Result<T, Problem> {
     let body = body.map_err(|error| body_problem(&error))?;
     serde_json::from_slice(&body).map_err(|error| Problem::Unreadable(error.to_string()))
 }
 
 /// What became of a body that could not be taken in.
-pub(super) fn body_problem(error: &BytesRejection) -> Problem {
+fn body_problem(error: &BytesRejection) -> Problem {
     match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::TooLarge(BODY_BYTES_MAX + ENVELOPE_BYTES_MAX),
         _ => Problem::Unreadable(error.body_text()),

@@ -56,6 +56,27 @@ pub(super) enum ReleaseState {
     Expired,
 }
 
+/// A report was taken, or came too late.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct ProgressAnswer {
+    /// What became of the report.
+    pub(super) state: ProgressState,
+}
+
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ProgressState {
+    /// It counts.
+    Noted,
+    /// It was reported before; nothing changes.
+    AlreadyNoted,
+    /// Its lease was released before; nothing changes.
+    AlreadyReleased,
+    /// Its lease had ended by itself; nothing changes.
+    Expired,
+}
+
 /// How much may be sent now.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct BudgetAnswer {

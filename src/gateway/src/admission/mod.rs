@@ -4,6 +4,8 @@
 //! - `POST /v1/admit` holds until the request is admitted or refused and answers with an endpoint
 //!   and a lease; with `"wait": "ticket"` it answers with a ticket at once.
 //! - `GET /v1/admit/{ticket}?wait_s=30` until the ticket is admitted.
+//! - `POST /v1/progress` tells that the first token has come: optional, for callers that stream,
+//!   and all that the gate knows of their times to the first token.
 //! - `POST /v1/release` ends a lease and settles what it cost. A lease that is never released
 //!   ends by itself.
 //! - `GET /v1/budget`: how much work of each tier may be sent now.
@@ -20,6 +22,7 @@ pub mod forward_auth;
 mod leases;
 mod openapi;
 mod problem;
+mod progress;
 mod release;
 mod serve;
 #[cfg(test)]
@@ -83,6 +86,7 @@ impl Admission {
         Router::new()
             .route("/v1/admit", post(admit::admit))
             .route("/v1/admit/{ticket}", get(admit::redeem))
+            .route("/v1/progress", post(progress::progress))
             .route("/v1/release", post(release::release))
             .route("/v1/budget", get(budget::budget))
             .route("/auth", any(forward_auth::authorize))

@@ -6,8 +6,9 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::answer::{Admitted, BudgetAnswer, ErrorAnswer, ReleaseAnswer, Ticketed};
+use super::answer::{Admitted, BudgetAnswer, ErrorAnswer, ProgressAnswer, ReleaseAnswer, Ticketed};
 use super::ask::{AdmitRequest, HOLD_SECONDS_MAX};
+use super::progress::ProgressRequest;
 use super::release::ReleaseRequest;
 
 /// `GET /openapi.json`. Whoever may not ask may still read how.
@@ -47,6 +48,15 @@ pub fn description() -> Value {
             "responses": with_errors(&mut schemas, &[400, 401, 404, 409, 429, 503], &[
                 ("200", json::<Admitted>, "It may go: send it, then release the lease."),
                 ("202", json::<Ticketed>, "Not yet: ask again with the same ticket, after `retry-after` where that is given."),
+            ]),
+        }},
+        "/v1/progress": {"post": {
+            "operationId": "progress",
+            "summary": "The first token has come.",
+            "description": "Optional, for callers that stream. May be repeated; the first call counts, at the time at which it comes.",
+            "requestBody": body::<ProgressRequest>(&mut schemas),
+            "responses": with_errors(&mut schemas, &[400, 401, 404, 413], &[
+                ("200", json::<ProgressAnswer>, "What became of the report."),
             ]),
         }},
         "/v1/release": {"post": {

@@ -8,7 +8,7 @@ use forebay_core::admit::{LeaseId, Released};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::admit::body_problem;
+use super::admit::read_body;
 use super::answer::{ReleaseAnswer, ReleaseState};
 use super::caller::Caller;
 use super::{Admission, Problem};
@@ -64,9 +64,7 @@ pub(super) async fn release(
     caller: Caller,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<ReleaseAnswer>, Problem> {
-    let body = body.map_err(|error| body_problem(&error))?;
-    let request: ReleaseRequest =
-        serde_json::from_slice(&body).map_err(|error| Problem::Unreadable(error.to_string()))?;
+    let request: ReleaseRequest = read_body(body)?;
     let lease: LeaseId = request.lease.parse().map_err(|_| Problem::NoSuchLease)?;
     let state = match face.shared.leases.release(lease, caller.holder) {
         Released::Now(pass) => {

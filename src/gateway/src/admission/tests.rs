@@ -245,6 +245,44 @@ async fn admitted_with_a_lease_and_released_once() {
     assert_eq!(counted, [(1, 5)]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_first_token_is_reported_once_and_while_the_lease_is_held() {
+    let face = ready();
+    let counted = |tpot: bool| {
+        face.front.desk().inspect(|view| {
+            let router = &view.meters.tiers()[0].router;
+            let times = if tpot { &router.tpot } else { &router.ttft };
+            (times.counts.iter().sum::<f64>(), times.sum)
+        })
+    };
+    let lease = face.post("/v1/admit", &question()).await.text("lease").to_owned();
+    let reached = json!({"lease": lease, "reached": "first_token"});
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    let first = face.post("/v1/progress", &reached).await;
+    assert_eq!((first.status, first.text("state")), (StatusCode::OK, "noted"));
+    assert_eq!(counted(false), (1.0, 0.25), "a time to the first token, in seconds");
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let again = face.post("/v1/progress", &reached).await;
+    assert_eq!((again.status, again.text("state")), (StatusCode::OK, "already_noted"));
+
+    let release = json!({"lease": lease, "usage": {"completion_tokens": 5}});
+    assert_eq!(face.post("/v1/release", &release).await.text("state"), "released");
+    let late = face.post("/v1/progress", &reached).await;
+    assert_eq!((late.status, late.text("state")), (StatusCode::OK, "already_released"));
+    assert_eq!(counted(false), (1.0, 0.25), "nothing more was counted");
+    assert_eq!(counted(true), (1.0, 0.1), "four gaps in 0.4 s");
+
+    let of = |lease: &str| json!({"lease": lease, "reached": "first_token"});
+    for unknown in ["0".repeat(32), "nonsense".to_owned()] {
+        let said = face.post("/v1/progress", &of(&unknown)).await;
+        assert_eq!((said.status, said.code()), (StatusCode::NOT_FOUND, "unknown_lease"));
+    }
+    for wrong in [json!({"lease": lease}), json!({"lease": lease, "reached": "half"})] {
+        let said = face.post("/v1/progress", &wrong).await;
+        assert_eq!((said.status, said.code()), (StatusCode::BAD_REQUEST, "invalid_request_body"));
+    }
+}
+
 #[tokio::test]
 async fn the_body_of_the_request_may_stand_for_its_numbers() {
     let face = ready();

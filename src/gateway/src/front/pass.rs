@@ -168,13 +168,13 @@ impl Pass {
         }
     }
 
-    /// The first token went out. Only the first call counts.
-    pub fn first_token(&mut self) {
-        if self.grant.first_token()
-            && let Some(span) = &mut self.settlement.span
-        {
+    /// The first token went out. Only the first call counts, and is answered with true.
+    pub fn first_token(&mut self) -> bool {
+        let is_first = self.grant.first_token();
+        if is_first && let Some(span) = &mut self.settlement.span {
             span.first_token();
         }
+        is_first
     }
 
     /// It was answered in full; what it cost as far as the engine told.
