@@ -17,6 +17,9 @@ const GATES_MAX: usize = 64;
 pub struct Plan {
     /// Replicas on their way.
     pub coming: Vec<Coming>,
+    /// Whether something is started for whoever comes while the fleet is empty; `None` = not
+    /// known.
+    pub on_demand: Option<bool>,
     /// How to admit, by tier.
     pub admission: Vec<TierAdmission>,
     /// What was learned of engines, by variant.
@@ -92,7 +95,7 @@ pub struct ControllerCounts {
     pub reports: u64,
     /// Reports that came twice, or after a later one.
     pub repeated: u64,
-    /// Reports of a second active gate.
+    /// Reports of a second active gate: they count for what it serves still, and for nothing else.
     pub second_gate: u64,
     /// Of another fleet, or of more gates than are followed.
     pub foreign: u64,
@@ -115,11 +118,20 @@ pub struct ControllerEnd {
 #[derive(Clone, Debug)]
 struct Known {
     report: Report,
+    /// It says that it is active and was told to stand by: what it serves still counts.
+    second: bool,
     heard_at: Time,
     /// The directive of our term that it follows.
     acked: Option<u64>,
     /// The directive that it followed when its latest report came.
     acked_before_report: Option<u64>,
+}
+
+impl Known {
+    /// It serves the fleet.
+    const fn is_active(&self) -> bool {
+        self.report.active && !self.second
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -201,7 +213,7 @@ impl ControllerEnd {
     /// while none is heard, which is not no demand.
     #[must_use]
     pub fn active(&self, now: Time) -> Option<(Time, &Report)> {
-        let heard = |known: &&Known| known.report.active && now.since(known.heard_at) < GATE_LOST;
+        let heard = |known: &&Known| known.is_active() && now.since(known.heard_at) < GATE_LOST;
         let known = self.gates.values().find(heard)?;
         Some((known.heard_at, &known.report))
     }
@@ -212,8 +224,11 @@ impl ControllerEnd {
     pub fn drained(&self, now: Time, address: &str) -> Drained {
         let since = self.leads.as_ref().and_then(|leading| leading.drain_since.get(address));
         let Some(since) = since else { return Drained::Unknown };
-        let unnamed = self.links.values().any(Option::is_none);
-        if unnamed || self.gates.is_empty() {
+        // One that has not reported yet, or that fell silent.
+        let unheard = |gate: &Option<GateName>| {
+            gate.as_ref().is_none_or(|gate| !self.gates.contains_key(gate))
+        };
+        if self.links.values().any(unheard) || self.gates.is_empty() {
             return Drained::Unknown;
         }
         let (mut in_flight, mut stopped) = (0, true);
@@ -277,12 +292,13 @@ impl ControllerEnd {
             self.counts.repeated += 1;
             return;
         }
-        if let Some(active) = self.other_active(now, report) {
+        let other = self.other_active(now, report);
+        let is_second = other.is_some();
+        if let Some(active) = other {
             self.counts.second_gate += 1;
             let second = SecondGate { fleet: self.fleet.clone(), active };
             let message = ToGate::SecondGate(second);
             effects.push(ControllerSyncEffect::Send { links: vec![link], message });
-            return;
         }
         // An older process of the same name is gone.
         self.gates.retain(|gate, _| gate.name != report.gate.name || *gate == report.gate);
@@ -290,19 +306,24 @@ impl ControllerEnd {
             self.counts.foreign += 1;
             return;
         }
-        self.counts.reports += 1;
+        self.counts.reports += u64::from(!is_second);
         if let Some(name) = self.links.get_mut(&link) {
             *name = Some(report.gate.clone());
         }
         let acked = self.gates.get(&report.gate).and_then(|known| known.acked);
-        let known =
-            Known { report: report.clone(), heard_at: now, acked, acked_before_report: acked };
+        let known = Known {
+            report: report.clone(),
+            second: is_second,
+            heard_at: now,
+            acked,
+            acked_before_report: acked,
+        };
         self.gates.insert(report.gate.clone(), known);
     }
 
     /// Another gate that takes this fleet's requests and is still heard.
     fn other_active(&self, now: Time, report: &Report) -> Option<GateName> {
-        let (active, known) = self.gates.iter().find(|(_, known)| known.report.active)?;
+        let (active, known) = self.gates.iter().find(|(_, known)| known.is_active())?;
         let other = report.active && active.name != report.gate.name;
         (other && now.since(known.heard_at) < GATE_LOST).then(|| active.clone())
     }
@@ -343,6 +364,7 @@ impl ControllerEnd {
         });
         let guidance = Guidance {
             coming: coming.collect(),
+            on_demand: self.plan.on_demand,
             admission: self.plan.admission.clone(),
             physics: self.plan.physics.clone(),
             drain: drain.clone(),

@@ -178,3 +178,57 @@ fn an_endpoint_is_drained_when_every_gate_has_stopped_and_nothing_is_in_flight()
     assert_eq!(bench.drained(0.9), Drained::Yes);
     assert_eq!(bench.drained(6.0), Drained::Unknown, "the gate fell silent");
 }
+
+#[test]
+fn a_gate_that_stands_by_counts_for_what_it_still_serves() {
+    let mut bench = Bench::new();
+    let (first, second, other) = (|| name("g-0", 1), || name("g-1", 1), LinkId(2));
+    bench.step(0.0, ControllerSyncEvent::Lease(Some(Term(1))));
+    bench.step(0.0, ControllerSyncEvent::Connected { link: LINK });
+    let asked = plan(&[], &["10.0.0.9:8000"]);
+    let sent = directives(&bench.step(0.0, ControllerSyncEvent::Planned(&asked)))[0].0;
+    bench.hear(0.1, LINK, &ack(first(), 1, "a", sent));
+    bench.hear(0.1, LINK, &report(first(), 1, Some(0)));
+    bench.hear(0.1, LINK, &ack(first(), 1, "a", sent));
+    bench.hear(0.2, LINK, &report(first(), 2, Some(0)));
+    assert_eq!(bench.drained(0.2), Drained::Yes);
+
+    bench.step(0.3, ControllerSyncEvent::Connected { link: other });
+    assert_eq!(bench.drained(0.3), Drained::Unknown, "nobody knows what it serves");
+    bench.hear(0.4, other, &report(second(), 1, Some(1)));
+    assert_eq!(bench.drained(0.4), Drained::No { in_flight: 1 }, "it may still be sending");
+    bench.hear(0.5, other, &ack(second(), 1, "a", sent));
+    bench.hear(0.6, other, &report(second(), 2, Some(0)));
+    assert_eq!(bench.drained(0.6), Drained::Yes, "both have stopped and are empty");
+    // What comes late or twice changes nothing.
+    bench.hear(0.7, other, &report(second(), 1, Some(1)));
+    assert_eq!(bench.drained(0.7), Drained::Yes);
+    assert_eq!(bench.end.active(at(0.7)).unwrap().1.gate, first(), "there is one active gate");
+    assert_eq!((bench.end.counts().second_gate, bench.end.counts().repeated), (2, 1));
+    // It falls silent, and its link is still there: it may be serving.
+    bench.hear(5.1, LINK, &report(first(), 3, Some(0)));
+    bench.step(5.7, ControllerSyncEvent::Due);
+    assert_eq!(bench.drained(5.7), Drained::Unknown);
+    bench.step(5.8, ControllerSyncEvent::Lost { link: other });
+    assert_eq!(bench.drained(5.8), Drained::Yes);
+}
+
+#[test]
+fn whether_something_starts_on_demand_is_said_each_time_and_may_be_unknown() {
+    let mut bench = Bench::new();
+    let said = |effects: &[ControllerSyncEffect]| match effects {
+        [ControllerSyncEffect::Send { message: ToGate::Directive(directive), .. }] => {
+            directive.guidance.on_demand
+        }
+        other => panic!("{other:?}"),
+    };
+    bench.step(0.0, ControllerSyncEvent::Lease(Some(Term(1))));
+    let first = bench.step(0.0, ControllerSyncEvent::Connected { link: LINK });
+    assert_eq!(said(&first), None, "nobody has said so");
+    let planned = |on_demand| Plan { on_demand, ..Plan::default() };
+    let changed = bench.step(0.1, ControllerSyncEvent::Planned(&planned(Some(true))));
+    assert_eq!(said(&changed), Some(true));
+    assert_eq!(said(&bench.step(1.1, ControllerSyncEvent::Due)), Some(true), "and again");
+    let changed = bench.step(1.2, ControllerSyncEvent::Planned(&planned(Some(false))));
+    assert_eq!(said(&changed), Some(false));
+}

@@ -74,6 +74,9 @@ pub struct Coming {
 pub struct Guided {
     /// Replicas on their way, the next first; empty = promise nothing beyond what is ready.
     pub coming: Vec<Coming>,
+    /// Whether something is started for whoever comes while the fleet is empty; `None` = not
+    /// known: nobody has said so, or he who did is silent for too long.
+    pub on_demand: Option<bool>,
     /// How to admit, by tier.
     pub admission: Vec<TierAdmission>,
     /// What was learned of engines, by variant.
@@ -292,6 +295,7 @@ impl GateEnd {
         followed.dropped = true;
         let guided = &mut followed.guided;
         guided.coming.clear();
+        guided.on_demand = None;
         guided.drain.clear();
         effects.push(GateSyncEffect::Guide(guided.clone()));
     }
@@ -315,7 +319,7 @@ impl GateEnd {
 
 impl Guided {
     fn new(now: Time, guidance: &Guidance) -> Self {
-        let Guidance { coming, admission, physics, drain } = guidance.clone();
+        let Guidance { coming, on_demand, admission, physics, drain } = guidance.clone();
         let mut coming: Vec<Coming> = coming
             .into_iter()
             .map(|replica| Coming { variant: replica.variant, ready_at: now + replica.ready_in })
@@ -323,7 +327,7 @@ impl Guided {
         coming.sort_by(|left, right| {
             left.ready_at.cmp(&right.ready_at).then_with(|| left.variant.cmp(&right.variant))
         });
-        Self { coming, admission, physics, drain }
+        Self { coming, on_demand, admission, physics, drain }
     }
 
     /// How long until the next replica is ready; `None` = none is on its way.

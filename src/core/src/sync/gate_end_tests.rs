@@ -20,6 +20,7 @@ fn directive(term: u64, holder: &str, sequence: u64, ready_in_s: &[u64]) -> ToGa
         mark: Mark { term: Term(term), holder: holder.into(), sequence },
         guidance: Guidance {
             coming: coming.collect(),
+            on_demand: Some(true),
             drain: vec!["10.0.0.9:8000".into()],
             ..Guidance::default()
         },
@@ -57,6 +58,7 @@ fn a_leader_is_followed_and_told_so() {
     let ready: Vec<Time> = guided.coming.iter().map(|coming| coming.ready_at).collect();
     assert_eq!(ready, [at(40.0), at(100.0)], "the next first, by the gate's own clock");
     assert_eq!(guided.next_ready_in(at(15.0)), Some(Span::from_secs(25)));
+    assert_eq!((guided.drain.len(), guided.on_demand), (1, Some(true)));
     assert_eq!(guided.drain, ["10.0.0.9:8000"]);
     assert_eq!((ack(&effects).mark.sequence, ack(&effects).follows.sequence), (1, 1));
     assert_eq!(end.standing(at(10.5)), Standing::Led { term: Term(3) });
@@ -101,6 +103,7 @@ fn without_a_leader_the_outlook_holds_a_minute_and_then_only_what_is_ready() {
     end.step(at(60.0), GateSyncEvent::Due, &mut effects);
     let held = guided(&effects).unwrap();
     assert!(held.coming.is_empty(), "nothing beyond what is ready is promised");
+    assert_eq!(held.on_demand, None, "nor that anything starts");
     assert!(held.drain.is_empty(), "what is ready serves");
     assert_eq!(end.next_deadline(), None, "once is enough");
     // The same leader is back: it counts on.

@@ -122,6 +122,9 @@ pub struct Directive {
 pub struct Guidance {
     /// Replicas on their way.
     pub coming: Vec<ComingReplica>,
+    /// Whether something is started for whoever comes while the fleet is empty; `None` = not
+    /// known, and nobody is held for it.
+    pub on_demand: Option<bool>,
     /// By tier; one that is not named is admitted as its policy says.
     pub admission: Vec<TierAdmission>,
     /// By variant; one that is not named behaves as its profile says.
@@ -267,7 +270,7 @@ impl Directive {
     fn check(&self) -> Result<(), MessageError> {
         name("fleet", &self.fleet)?;
         name("holder", &self.mark.holder)?;
-        let Guidance { coming, admission, physics, drain } = &self.guidance;
+        let Guidance { coming, on_demand: _, admission, physics, drain } = &self.guidance;
         count("replicas on their way", coming.len(), REPLICAS_MAX)?;
         count("tiers", admission.len(), TIERS_MAX)?;
         count("variants", physics.len(), VARIANTS_MAX)?;

@@ -111,6 +111,7 @@ fn plan(clock: Clock, replicas: usize) -> Plan {
     let ready_at = clock.now() + Span::from_secs(90);
     Plan {
         coming: vec![Coming { variant: "l40s".into(), ready_at }; replicas],
+        on_demand: Some(true),
         admission: vec![TierAdmission { tier: "batch".into(), deferred_per_s: Some(2.5) }],
         physics: vec![VariantPhysics { variant: "l40s".into(), fixed: 1.1, token: 1.0, kv: 0.9 }],
         drain: vec![ADDRESS.into()],
@@ -153,6 +154,7 @@ async fn a_leader_over_grpc_guides_a_gate_and_sees_what_it_drains_become_empty()
     let state = until(&gate, |state| state.guided.coming.len() == 2).await;
     assert_eq!(state.standing, Standing::Led { term: Term(7) });
     assert_eq!(state.guided.admission[0].deferred_per_s, Some(2.5));
+    assert_eq!(state.guided.on_demand, Some(true));
     assert_eq!(state.guided.drain, [ADDRESS]);
     let ready_in = state.guided.next_ready_in(clock.now()).unwrap().as_seconds();
     assert!((60.0..=90.5).contains(&ready_in), "{ready_in}");

@@ -53,8 +53,9 @@ impl Guide {
                 None => debug!(variant = replica.variant, "on its way, but not of this fleet"),
             }
         }
-        // What is started for whoever comes is not told yet: nothing is promised of it.
-        desk.outlook(&Outlook { coming: &coming, on_demand: false });
+        // Of what nobody knows nothing is promised.
+        let on_demand = self.guided.on_demand.unwrap_or(false);
+        desk.outlook(&Outlook { coming: &coming, on_demand });
     }
 
     /// The profile in force, if it is not the manifest's: the leader's word, for he sees all
@@ -78,7 +79,7 @@ impl Front {
         let mut guide = self.lock_guide();
         let (terms, desk) = (self.terms(), self.desk());
         let before = std::mem::replace(&mut guide.guided, guided.clone());
-        if before.coming != guided.coming {
+        if before.coming != guided.coming || before.on_demand != guided.on_demand {
             guide.tell_outlook(&desk, &terms);
             self.changed();
         }

@@ -170,3 +170,25 @@ async fn what_a_lost_controller_said_lapses_after_a_minute() {
     front.endpoint_gone(ADDRESS);
     assert_eq!(refused(&front).await, Some((NOBODY, None)), "and nothing is promised beyond it");
 }
+
+#[tokio::test]
+async fn who_finds_nobody_is_held_only_while_it_is_known_that_something_starts_for_him() {
+    let mut tasks = JoinSet::new();
+    let (front, gate, controller) = both(&mut tasks);
+    let _joined = join(&gate, &controller);
+    let planned = async |on_demand| {
+        controller.planned("demo", Plan { on_demand, ..Plan::default() }).await;
+    };
+    planned(Some(true)).await;
+    assert_eq!(refused(&front).await, Some((NOBODY, None)), "nobody leads yet");
+    controller.lease(Some(Term(1))).await;
+    let is_held = async || ask(&front).is_held();
+    eventually("it is held", is_held).await;
+    for otherwise in [Some(false), None] {
+        planned(otherwise).await;
+        eventually("nobody is held", async || !is_held().await).await;
+        assert_eq!(refused(&front).await, Some((NOBODY, None)), "{otherwise:?}");
+        planned(Some(true)).await;
+        eventually("it is held again", is_held).await;
+    }
+}

@@ -36,7 +36,7 @@ impl TryFrom<v1::ToGate> for ToGate {
 }
 
 fn directive_out(directive: Directive) -> v1::Directive {
-    let Guidance { coming, admission, physics, drain } = directive.guidance;
+    let Guidance { coming, on_demand, admission, physics, drain } = directive.guidance;
     let coming = coming.into_iter().map(|replica| v1::ComingReplica {
         variant: replica.variant,
         ready_in_ns: replica.ready_in.0,
@@ -57,6 +57,7 @@ fn directive_out(directive: Directive) -> v1::Directive {
         admission: admission.collect(),
         physics: physics.collect(),
         drain,
+        on_demand,
     }
 }
 
@@ -80,6 +81,7 @@ fn directive_in(directive: v1::Directive) -> Result<Directive, WireError> {
         mark: mark(directive.mark)?,
         guidance: Guidance {
             coming: coming.collect(),
+            on_demand: directive.on_demand,
             admission: admission.collect(),
             physics: physics.collect(),
             drain: directive.drain,
