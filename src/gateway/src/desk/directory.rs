@@ -100,10 +100,11 @@ impl Directory {
         true
     }
 
-    /// Takes note of what an endpoint has served.
+    /// Takes note of what an endpoint has served, as the page says that was taken note of last.
     pub(super) fn served(&mut self, endpoint: EndpointId, served: Served) {
         if let Some(info) = self.by_id.get_mut(&endpoint) {
-            info.answers.note(served);
+            let page = info.load.map(|(at, load)| (at, load.running));
+            info.answers.note(served, page);
         }
     }
 

@@ -3,10 +3,11 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use forebay_core::gate::GateEvent;
 use forebay_core::ids::{EndpointId, RequestId};
-use forebay_core::time::Time;
+use forebay_core::time::{Span, Time};
 use tokio::sync::oneshot;
 
 use super::meters::Counted;
@@ -60,12 +61,21 @@ pub(super) struct Hold {
     request: RequestId,
     counted: Counted,
     first_token: Option<Time>,
+    /// How it ends if nobody says.
+    if_dropped: Outcome,
     open: bool,
 }
 
 impl Hold {
     pub(super) const fn new(desk: Desk, request: RequestId, counted: Counted) -> Self {
-        Self { desk, request, counted, first_token: None, open: true }
+        Self {
+            desk,
+            request,
+            counted,
+            first_token: None,
+            if_dropped: Outcome::ClientGone,
+            open: true,
+        }
     }
 
     fn end(&mut self, outcome: Outcome) {
@@ -106,7 +116,7 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.end(Outcome::ClientGone);
+        self.end(self.if_dropped);
     }
 }
 
@@ -161,6 +171,31 @@ impl Grant {
     /// It ended.
     pub fn end(mut self, outcome: Outcome) {
         self.hold.end(outcome);
+    }
+
+    /// It was answered, and nobody here sees how that ends, which may be now or much later. So its
+    /// place is kept until answers of its endpoint have ended in the mean.
+    pub fn unobserved(mut self, output_tokens: Option<u32>) {
+        let outcome = Outcome::Unobserved { output_tokens };
+        let left = self.stay_left();
+        if left == Span::ZERO {
+            return self.end(outcome);
+        }
+        self.hold.if_dropped = outcome;
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_nanos(left.0)).await;
+            drop(self);
+        });
+    }
+
+    /// How much longer it will run, in the mean; zero where nobody knows.
+    fn stay_left(&self) -> Span {
+        let desk = &self.hold.desk;
+        let now = desk.now();
+        let state = desk.lock();
+        let stay = state.directory.get(self.spot.id).and_then(|info| info.answers.mean_stay());
+        let ran = self.hold.first_token.map_or(Span::ZERO, |first_token| now.since(first_token));
+        stay.map_or(Span::ZERO, |stay| Span(stay.0.saturating_sub(ran.0)))
     }
 }
 

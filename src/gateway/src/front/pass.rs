@@ -213,7 +213,7 @@ impl Pass {
         }
         let front = self.settlement.front.clone();
         front.meters().unobserved(&self.settlement.tenant, self.settlement.tier, output_tokens);
-        self.grant.end(Outcome::Unobserved { output_tokens });
+        self.grant.unobserved(output_tokens);
     }
 
     /// Its engine failed or refused it.

@@ -1,8 +1,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use forebay_core::fleet::Role;
 use forebay_core::ids::VariantId;
+use tokio::time::sleep;
 
 use super::*;
 use crate::body;
@@ -151,6 +153,32 @@ async fn an_end_that_nobody_saw_is_an_outcome_of_its_own() {
         assert_eq!((acme.requests, acme.unobserved, acme.finished), (1, 1, 0));
     });
     assert!(front.is_idle(), "its capacity came back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_seen_to_end_keeps_its_place_for_as_long_as_others_stay() {
+    let front = front("Enforce");
+    let mut pass = admit(&front, &Headers::default()).unwrap().await.unwrap();
+    let engine = pass.endpoint().to_owned();
+    // Four run and one ends each second: each stays for four seconds.
+    for second in 0..20_u32 {
+        let load = EndpointLoad { running: 4.0, waiting: 0.0, kv_usage: 0.1 };
+        let requests_total = f64::from(second);
+        let served = Served { output_tokens_total: 100.0 * requests_total, requests_total };
+        front.scraped(&engine, Span::ZERO, Some(load), Some(served));
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert!(pass.first_token());
+    sleep(Duration::from_secs(1)).await;
+    pass.unobserved();
+    sleep(Duration::from_millis(2_900)).await;
+    assert!(!front.is_idle(), "its engine is still at it");
+    sleep(Duration::from_millis(200)).await;
+    assert!(front.is_idle());
+    front.desk().inspect(|view| {
+        let tier = &view.meters.tiers()[1];
+        assert_eq!((tier.unobserved, tier.client_gone, tier.ended()), (1, 0, 1));
+    });
 }
 
 #[tokio::test(start_paused = true)]
