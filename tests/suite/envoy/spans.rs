@@ -140,6 +140,15 @@ fn span_of(traceparent: &str, sampled: bool) -> String {
     id.to_owned()
 }
 
+/// Waits until the gate has found its engine.
+async fn answers(client: &Client, gate: &Forebay) {
+    let until = Instant::now() + PATIENCE;
+    while client.post(&[]).await.status != StatusCode::OK {
+        assert!(Instant::now() < until, "no engine in the fleet: {}", gate.said());
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_request_is_a_span_between_its_client_and_its_engine() {
     let folder = Folder::new("spans");
@@ -150,11 +159,7 @@ async fn each_request_is_a_span_between_its_client_and_its_engine() {
     let more = ["--scrape-seconds", "0.1", "--otlp-endpoint", &url];
     let (mut gate, at) = block_in_place(|| Forebay::gate(&file, &faces, &more));
     let direct = Client::new(&at[0].to_string());
-    let until = Instant::now() + PATIENCE;
-    while direct.post(&[]).await.status != StatusCode::OK {
-        assert!(Instant::now() < until, "no engine in the fleet: {}", gate.said());
-        sleep(Duration::from_millis(50)).await;
-    }
+    answers(&direct, &gate).await;
 
     let mut ids = vec![traced(&direct, &engine, true).await];
     let mut roots = vec![restarted(&direct, &engine).await];
@@ -213,12 +218,9 @@ async fn a_collector_that_is_down_costs_requests_nothing_but_their_spans() {
     let faces = ["--listen", "--metrics"];
     let (mut gate, at) = block_in_place(|| Forebay::gate(&file, &faces, &more));
     let direct = Client::new(&at[0].to_string());
-    let until = Instant::now() + PATIENCE;
-    while direct.post(&[]).await.status != StatusCode::OK {
-        assert!(Instant::now() < until, "no engine in the fleet: {}", gate.said());
-        sleep(Duration::from_millis(50)).await;
-    }
+    answers(&direct, &gate).await;
     traced(&direct, &engine, true).await;
+    let until = Instant::now() + PATIENCE;
     loop {
         let page = block_in_place(|| get(at[1], "/metrics")).body;
         let mut lines = page.as_str().expect("a page").lines();

@@ -19,30 +19,29 @@ secret_id! {
     LeaseId
 }
 
-/// What became of a release.
+/// How a lease stood when its caller named it.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Released<T> {
-    /// The lease ends with this call; here is what it held.
-    Now(T),
+pub enum Standing<T> {
+    /// It was held; here is what it holds.
+    Held(T),
     /// It was released before.
-    Before,
+    Released,
     /// It had ended by itself: the capacity was given back then.
     Expired,
     /// No lease of that name belongs to the caller.
     Unknown,
 }
 
-/// How a lease stands.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Found<'a, T> {
-    /// It is held; here is what it holds.
-    Held(&'a mut T),
-    /// It was released.
-    Released,
-    /// It has ended by itself.
-    Expired,
-    /// No lease of that name belongs to the caller.
-    Unknown,
+impl<T> Standing<T> {
+    /// The same of something made of what is held.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Standing<U> {
+        match self {
+            Self::Held(value) => Standing::Held(make(value)),
+            Self::Released => Standing::Released,
+            Self::Expired => Standing::Expired,
+            Self::Unknown => Standing::Unknown,
+        }
+    }
 }
 
 /// Leases that are held. `T` is the granted capacity.
@@ -98,27 +97,28 @@ impl<T> Leases<T> {
     }
 
     /// Ends a lease at its caller's word. A repetition changes nothing and hears so.
-    pub fn release(&mut self, lease: LeaseId, caller: u64) -> Released<T> {
-        if let Some((_, value)) = self.register.take(lease.0, caller) {
-            self.remember(lease.0, caller, false);
-            return Released::Now(value);
-        }
-        match self.ended.get(&lease.0) {
-            Some((of, false)) if *of == caller => Released::Before,
-            Some((of, true)) if *of == caller => Released::Expired,
-            _ => Released::Unknown,
+    pub fn release(&mut self, lease: LeaseId, caller: u64) -> Standing<T> {
+        match self.register.take(lease.0, caller) {
+            Some((_, value)) => {
+                self.remember(lease.0, caller, false);
+                Standing::Held(value)
+            }
+            None => self.standing(lease, caller),
         }
     }
 
-    /// How a lease stands, for its caller to say something about what it holds.
-    pub fn find(&mut self, lease: LeaseId, caller: u64) -> Found<'_, T> {
-        match self.register.get_mut(lease.0, caller) {
-            Some(value) => Found::Held(value),
-            None => match self.ended.get(&lease.0) {
-                Some((of, false)) if *of == caller => Found::Released,
-                Some((of, true)) if *of == caller => Found::Expired,
-                _ => Found::Unknown,
-            },
+    /// For its caller to say something about what a lease holds.
+    pub fn find(&mut self, lease: LeaseId, caller: u64) -> Standing<&mut T> {
+        let ended = self.standing(lease, caller);
+        self.register.get_mut(lease.0, caller).map_or(ended, Standing::Held)
+    }
+
+    /// How a lease stands that is not held.
+    fn standing<U>(&self, lease: LeaseId, caller: u64) -> Standing<U> {
+        match self.ended.get(&lease.0) {
+            Some((of, false)) if *of == caller => Standing::Released,
+            Some((of, true)) if *of == caller => Standing::Expired,
+            _ => Standing::Unknown,
         }
     }
 

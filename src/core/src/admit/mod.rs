@@ -26,7 +26,7 @@ use crate::manifest::{Errors, Located, Manifests, Problem};
 pub use enforce::Enforcement;
 pub use id::NotAnId;
 pub use identity::{ApiKeys, Facts, Identifier, Identity, TierBy};
-pub use leases::{Found, LeaseId, Leases, Released};
+pub use leases::{LeaseId, Leases, Standing};
 pub use limits::{Charge, Limited, Limits};
 pub use rewrite::Rewrites;
 pub use tickets::{TicketId, Tickets};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::leases::{Found, LeaseId, Leases, Released};
+use super::leases::{LeaseId, Leases, Standing};
 use super::register::Full;
 use super::tickets::{TicketId, Tickets};
 use crate::time::{Span, Time};
@@ -46,23 +46,23 @@ fn tickets_are_bounded_for_each_flow_and_in_all() {
 fn a_release_is_heard_the_same_twice() {
     let mut leases = Leases::new(10, 10);
     let lease = leases.grant(5, 1, at(60), "capacity").unwrap();
-    assert_eq!(leases.release(lease, 2), Released::Unknown, "another caller's");
-    assert_eq!(leases.find(lease, 2), Found::Unknown);
-    assert_eq!(leases.find(lease, 1), Found::Held(&mut "capacity"));
-    assert_eq!(leases.release(lease, 1), Released::Now("capacity"));
-    assert_eq!(leases.release(lease, 1), Released::Before);
-    assert_eq!(leases.release(lease, 2), Released::Unknown);
-    assert_eq!(leases.find(lease, 1), Found::Released);
-    assert_eq!(leases.find(lease, 2), Found::Unknown);
-    assert_eq!(leases.release(LeaseId(6), 1), Released::Unknown);
+    assert_eq!(leases.release(lease, 2), Standing::Unknown, "another caller's");
+    assert_eq!(leases.find(lease, 2), Standing::Unknown);
+    assert_eq!(leases.find(lease, 1), Standing::Held(&mut "capacity"));
+    assert_eq!(leases.release(lease, 1), Standing::Held("capacity"));
+    assert_eq!(leases.release(lease, 1), Standing::Released);
+    assert_eq!(leases.release(lease, 2), Standing::Unknown);
+    assert_eq!(leases.find(lease, 1), Standing::Released);
+    assert_eq!(leases.find(lease, 2), Standing::Unknown);
+    assert_eq!(leases.release(LeaseId(6), 1), Standing::Unknown);
 
     let lost = leases.grant(7, 1, at(60), "lost").unwrap();
     assert_eq!(leases.next_deadline(), Some(at(60)));
     assert_eq!(leases.pop_expired(at(59)), None);
     assert_eq!(leases.pop_expired(at(60)), Some((lost, "lost")));
     assert_eq!(leases.pop_expired(at(60)), None);
-    assert_eq!((leases.release(lost, 1), leases.expired()), (Released::Expired, 1));
-    assert_eq!(leases.find(lost, 1), Found::Expired);
+    assert_eq!((leases.release(lost, 1), leases.expired()), (Standing::Expired, 1));
+    assert_eq!(leases.find(lost, 1), Standing::Expired);
 }
 
 #[test]
@@ -70,10 +70,10 @@ fn what_is_remembered_of_ended_leases_is_bounded() {
     let mut leases = Leases::new(10, 10);
     for id in 0..20_001 {
         let lease = leases.grant(id, 1, at(60), ()).unwrap();
-        assert_eq!(leases.release(lease, 1), Released::Now(()));
+        assert_eq!(leases.release(lease, 1), Standing::Held(()));
     }
-    assert_eq!(leases.release(LeaseId(0), 1), Released::Unknown, "forgotten");
-    assert_eq!(leases.release(LeaseId(20_000), 1), Released::Before);
+    assert_eq!(leases.release(LeaseId(0), 1), Standing::Unknown, "forgotten");
+    assert_eq!(leases.release(LeaseId(20_000), 1), Standing::Released);
 }
 
 proptest! {
@@ -99,7 +99,7 @@ proptest! {
                 1 => {
                     let held = plain.get(&id).is_some_and(|(of, _)| *of == caller);
                     let released = leases.release(LeaseId(id), caller);
-                    prop_assert_eq!(released == Released::Now(id), held);
+                    prop_assert_eq!(released == Standing::Held(id), held);
                     if held {
                         plain.remove(&id);
                     }

@@ -131,8 +131,9 @@ fn inside(fall: f64, low: f64, width: f64) -> (f64, f64) {
     (low + first, low * low + 2.0 * low * first + second)
 }
 
-/// Count, lower bound and width of each bucket that counted something.
-fn buckets(histogram: &Histogram) -> impl Iterator<Item = (f64, f64, f64)> {
+/// Count, lower bound and width of each bucket that counted something; what lies beyond the last
+/// bound is taken to be at most twice as much.
+pub(super) fn buckets(histogram: &Histogram) -> impl Iterator<Item = (f64, f64, f64)> {
     let bounds = histogram.buckets.bounds();
     let low = move |index: usize| if index == 0 { 0.0 } else { bounds[index - 1] };
     histogram.counts.iter().enumerate().take(bounds.len() + 1).filter_map(move |(index, &count)| {

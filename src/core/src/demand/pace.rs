@@ -8,6 +8,7 @@
 //! engines' gaps between tokens and lengths of answers; that splits what the router counted.
 
 use super::budget::normal_cdf;
+use super::lengths::buckets;
 use crate::fleet::{Role, TPOT_OUTPUT_TOKENS_MIN};
 use crate::ids::FleetId;
 use crate::observe::{EngineSample, Histogram};
@@ -99,13 +100,11 @@ impl Gaps {
         if !count.is_finite() {
             return None;
         }
-        let bounds = gained.buckets.bounds();
-        let (mut sum, mut squares, mut low) = (0.0, 0.0, 0.0);
-        for (index, inside) in gained.counts.iter().enumerate().take(bounds.len() + 1) {
-            let high = bounds.get(index).copied().unwrap_or(2.0 * low);
+        let (mut sum, mut squares) = (0.0, 0.0);
+        for (inside, low, width) in buckets(gained) {
+            let high = low + width;
             sum += inside * f64::midpoint(low, high);
             squares += inside * (low * low + low * high + high * high) / 3.0;
-            low = high;
         }
         let scale = mean * count / sum;
         let variance = (squares / count * scale * scale - mean * mean).max(1e-4 * mean * mean);
@@ -125,27 +124,24 @@ impl Gaps {
 
 /// Answers of two tokens and more, by gaps; a bucket is cut where answers become long enough.
 fn by_gaps(lengths: &Histogram) -> Vec<(f64, f64)> {
-    let bounds = lengths.buckets.bounds();
     let cut = f64::from(TPOT_OUTPUT_TOKENS_MIN) - 1.0;
-    let mut answers = Vec::with_capacity(bounds.len() + 2);
+    let mut answers = Vec::new();
     let mut add = |low: f64, high: f64, count: f64| {
         // Tokens low+1 to high: half of them is that many, less one for the first.
         let gaps = (f64::midpoint(low + 1.0, high) - 1.0).max(0.0);
-        if count.is_finite() && count > 0.0 && gaps >= 1.0 {
+        if gaps >= 1.0 {
             answers.push((gaps, count));
         }
     };
-    let mut low = 0.0;
-    for (index, &count) in lengths.counts.iter().enumerate().take(bounds.len() + 1) {
-        let high = bounds.get(index).copied().unwrap_or(2.0 * low);
+    for (count, low, width) in buckets(lengths) {
+        let high = low + width;
         if low < cut && cut < high {
-            let part = (cut - low) / (high - low);
+            let part = (cut - low) / width;
             add(low, cut, count * part);
             add(cut, high, count * (1.0 - part));
         } else {
             add(low, high, count);
         }
-        low = high;
     }
     answers
 }

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use forebay_core::admit::leases::Full;
-use forebay_core::admit::{Found, LeaseId, Leases, Released};
+use forebay_core::admit::{LeaseId, Leases, Standing};
 use forebay_core::time::{Span, Time};
 use tokio::sync::Notify;
 
@@ -23,21 +23,6 @@ pub struct LeaseMeters {
     pub released: u64,
     /// Never released: their capacity was given back when they ended.
     pub expired: u64,
-}
-
-/// What became of a report about a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Noted {
-    /// It counts.
-    Now,
-    /// The same was reported before.
-    Before,
-    /// The lease was released before.
-    Released,
-    /// The lease had ended by itself.
-    Expired,
-    /// No such lease of the caller.
-    Unknown,
 }
 
 #[derive(Debug, Default)]
@@ -69,24 +54,16 @@ impl LeaseTable {
         Ok(lease)
     }
 
-    pub(super) fn release(&self, lease: LeaseId, holder: u64) -> Released<Pass> {
+    pub(super) fn release(&self, lease: LeaseId, holder: u64) -> Standing<Pass> {
         let released = self.lock().release(lease, holder);
-        self.counts().released += u64::from(matches!(released, Released::Now(_)));
+        self.counts().released += u64::from(matches!(released, Standing::Held(_)));
         released
     }
 
-    /// The first token of the request of a lease went out.
-    pub(super) fn first_token(&self, lease: LeaseId, holder: u64) -> Noted {
+    /// The first token of the request of a lease went out; whether that is news.
+    pub(super) fn first_token(&self, lease: LeaseId, holder: u64) -> Standing<bool> {
         // The gate is told under our lock, for which it never asks.
-        match self.lock().find(lease, holder) {
-            Found::Held(pass) => match pass.first_token() {
-                true => Noted::Now,
-                false => Noted::Before,
-            },
-            Found::Released => Noted::Released,
-            Found::Expired => Noted::Expired,
-            Found::Unknown => Noted::Unknown,
-        }
+        self.lock().find(lease, holder).map(Pass::first_token)
     }
 
     pub(super) fn meters(&self) -> LeaseMeters {

@@ -4,14 +4,13 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use forebay_core::admit::LeaseId;
+use forebay_core::admit::{LeaseId, Standing};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::admit::read_body;
 use super::answer::{ProgressAnswer, ProgressState};
 use super::caller::Caller;
-use super::leases::Noted;
 use super::{Admission, Problem};
 
 /// How far a request has come.
@@ -42,11 +41,11 @@ pub(super) async fn progress(
     let ProgressRequest { lease, reached: Reached::FirstToken } = read_body(body)?;
     let lease: LeaseId = lease.parse().map_err(|_| Problem::NoSuchLease)?;
     let state = match face.shared.leases.first_token(lease, caller.holder) {
-        Noted::Now => ProgressState::Noted,
-        Noted::Before => ProgressState::AlreadyNoted,
-        Noted::Released => ProgressState::AlreadyReleased,
-        Noted::Expired => ProgressState::Expired,
-        Noted::Unknown => return Err(Problem::NoSuchLease),
+        Standing::Held(true) => ProgressState::Noted,
+        Standing::Held(false) => ProgressState::AlreadyNoted,
+        Standing::Released => ProgressState::AlreadyReleased,
+        Standing::Expired => ProgressState::Expired,
+        Standing::Unknown => return Err(Problem::NoSuchLease),
     };
     Ok(Json(ProgressAnswer { state }))
 }

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use forebay_core::admit::{LeaseId, Released};
+use forebay_core::admit::{LeaseId, Standing};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -67,7 +67,7 @@ pub(super) async fn release(
     let request: ReleaseRequest = read_body(body)?;
     let lease: LeaseId = request.lease.parse().map_err(|_| Problem::NoSuchLease)?;
     let state = match face.shared.leases.release(lease, caller.holder) {
-        Released::Now(pass) => {
+        Standing::Held(pass) => {
             match request.outcome.unwrap_or_default() {
                 ReleaseOutcome::Finished => {
                     pass.finished(request.usage.map(Usage::from).unwrap_or_default());
@@ -77,9 +77,9 @@ pub(super) async fn release(
             }
             ReleaseState::Released
         }
-        Released::Before => ReleaseState::AlreadyReleased,
-        Released::Expired => ReleaseState::Expired,
-        Released::Unknown => return Err(Problem::NoSuchLease),
+        Standing::Released => ReleaseState::AlreadyReleased,
+        Standing::Expired => ReleaseState::Expired,
+        Standing::Unknown => return Err(Problem::NoSuchLease),
     };
     Ok(Json(ReleaseAnswer { state }))
 }

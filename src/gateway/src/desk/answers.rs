@@ -56,10 +56,10 @@ impl Answers {
     }
 
     /// Mean time for which a request runs: those that run over those that end (Little, 1961);
-    /// `None` before one was seen to end.
+    /// `None` before one was seen to run and one to end.
     pub(super) fn mean_stay(&self) -> Option<Span> {
         let stay = || Span::from_seconds(self.running_s / self.requests).min(STAY_MAX);
-        (self.requests >= 1.0).then(stay)
+        (self.requests >= 1.0 && self.running_s > 0.0).then(stay)
     }
 }
 
@@ -98,6 +98,6 @@ mod tests {
         for requests_total in [0.0, 9.0] {
             untold.note(Served { output_tokens_total: 0.0, requests_total }, None);
         }
-        assert_eq!(untold.mean_stay(), Some(Span::ZERO), "nobody told how many run");
+        assert_eq!(untold.mean_stay(), None, "nobody told how many run");
     }
 }
