@@ -28,6 +28,8 @@ pub(crate) struct Standing {
     pub(crate) given: Option<u32>,
     /// From asked for to ready.
     pub(crate) lead: Span,
+    /// How long a replica lasts that is started now.
+    pub(crate) lasts: Span,
 }
 
 /// The needs of one fleet, by variant.
@@ -79,7 +81,7 @@ fn fleet_ask(
         .variants_of(fleet)
         .map(|(id, _)| {
             let need = needs.and_then(|needs| needs.get(&id));
-            offer(world, id, need, &rows, standings[id.index()])
+            offer(world, id, need, &rows, standings[id.index()], settings.horizon)
         })
         .collect();
     if rows.is_empty() {
@@ -129,6 +131,7 @@ fn offer(
     need: Option<&VariantNeed>,
     rows: &[Row],
     standing: Standing,
+    horizon: Span,
 ) -> VariantOffer {
     let variant = &world.variants[id.index()];
     let class = &world.accelerators[variant.accelerator.index()];
@@ -143,7 +146,10 @@ fn offer(
         (offer.min, offer.max) = (given, given);
     }
     let lead_hours = standing.lead.as_seconds() / 3_600.0;
-    offer.start_cost = price.map_or(0.0, |price| price.0 * lead_hours);
+    let start = price.map_or(0.0, |price| price.0 * lead_hours);
+    // One that will not last as long as the mix is started more than once in that time.
+    let starts = horizon.as_seconds() / standing.lasts.as_seconds().max(1.0);
+    offer.start_cost = start * starts.max(1.0);
     offer.uses.insert(class.name.clone(), variant.accelerators_per_replica);
     if paid {
         offer.uses.insert(committed(&class.name), variant.accelerators_per_replica);
@@ -151,7 +157,7 @@ fn offer(
     if variant.capacity_type == CapacityType::Spot {
         // What is reclaimed is bought again and starts again, and one may go at any time.
         let reclaims = class.reclaims_per_hour * f64::from(variant.accelerators_per_replica);
-        offer.reclaim_risk_per_hour = UsdPerHour(reclaims * offer.start_cost);
+        offer.reclaim_risk_per_hour = UsdPerHour(reclaims * start);
         offer.spare = 1;
     }
     let drain = need.map_or(0.0, |need| need.drain);
@@ -166,4 +172,44 @@ fn offer(
         }
     }
     offer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capacity::Limit;
+    use crate::ids::TierId;
+    use crate::plan::testing::world;
+
+    #[test]
+    fn what_will_not_last_pays_its_start_more_than_once() {
+        let mut world = world(&[("stays", Role::Both), ("flips", Role::Both)]);
+        for variant in &mut world.variants {
+            variant.capacity_type = CapacityType::Spot;
+        }
+        for class in &mut world.accelerators {
+            (class.price_spot, class.reclaims_per_hour) = (Some(UsdPerHour(6.0)), 0.5);
+        }
+        let row = Row { role: Role::Both, through: TierId(0), all: false };
+        let need = |id: u16| {
+            let rows = vec![(row.clone(), 2.0)];
+            let need = VariantNeed { rows, drain: 0.0, limit: Limit::Sequences, utilization: 0.5 };
+            (VariantId(id), need)
+        };
+        let needs = [Some(FleetNeeds::from([need(0), need(1)]))];
+        let standing = |lasts: u64| Standing {
+            held: 0,
+            most: None,
+            given: None,
+            lead: Span::from_secs(600),
+            lasts: Span::from_secs(lasts),
+        };
+        let settings = Settings { horizon: Span::from_secs(3_600), ..Settings::default() };
+        let instance = instance(&world, &needs, &[standing(7_200), standing(900)], &settings);
+        let [stays, flips] = &instance.fleets[0].variants[..] else { panic!("{instance:?}") };
+        // Ten minutes at 6 $/h, once and four times within the hour; a reclaim is one start.
+        assert!((stays.start_cost - 1.0).abs() < 1e-9, "{stays:?}");
+        assert!((flips.start_cost - 4.0).abs() < 1e-9, "{flips:?}");
+        assert!((flips.reclaim_risk_per_hour.0 - stays.reclaim_risk_per_hour.0).abs() < 1e-9);
+    }
 }

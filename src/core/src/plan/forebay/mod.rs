@@ -9,6 +9,7 @@ mod change;
 mod fleet;
 mod foresee;
 mod glide;
+mod lifetime;
 pub(crate) mod mix;
 pub(crate) mod needs;
 #[cfg(test)]
@@ -43,6 +44,7 @@ use crate::time::{Span, Time};
 use fleet::{FleetState, Sight};
 use foresee::{Foresee, Review, Scene};
 use glide::Glide;
+use lifetime::Lifetimes;
 use mix::{FleetNeeds, Standing};
 
 /// Partial mixes that one decision may look at: some ten milliseconds.
@@ -68,6 +70,7 @@ pub struct Forebay {
     learner: Learner,
     fleets: Vec<FleetState>,
     glides: Vec<Glide>,
+    lifetimes: Lifetimes,
     foresees: Vec<Foresee>,
     sizer: Sizer,
     watch: DataWatch,
@@ -102,6 +105,7 @@ impl Forebay {
             learner: Learner::new(world),
             fleets: fleets.map(|fleet| FleetState::new(world, fleet, &settings)).collect(),
             glides: vec![Glide::default(); world.fleets.len()],
+            lifetimes: Lifetimes::default(),
             foresees: vec![Foresee::default(); world.fleets.len()],
             sizer: Sizer::default(),
             watch: DataWatch::default(),
@@ -121,12 +125,14 @@ impl Forebay {
             (0..world.variants.len()).map(|index| self.lead(VariantId(index as u16))).collect();
         let ceilings = self.guard.ceilings(now);
         let given = self.guard.given(now, view);
+        self.lifetimes.observe(now, view.targets.iter().map(|target| target.replicas_desired));
         let standings: Vec<Standing> = (0..world.variants.len())
             .map(|index| Standing {
                 held: view.targets[index].replicas_desired,
                 most: ceilings.get(index).copied().flatten(),
                 given: given.get(index).copied().flatten(),
                 lead: leads[index],
+                lasts: self.lifetimes.of(index, self.settings.horizon),
             })
             .collect();
         let missing: Vec<_> = (0..world.fleets.len())

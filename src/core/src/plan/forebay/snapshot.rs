@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::fleet::FleetState;
 use super::foresee::Foresee;
 use super::glide::Glide;
+use super::lifetime::Lifetimes;
 use super::{Forebay, Settings};
 use crate::capacity::Sizer;
 use crate::fleet::World;
@@ -73,6 +74,8 @@ struct Snapshot {
     learned: learn::Snapshot,
     fleets: Vec<FleetState>,
     glides: Vec<Glide>,
+    #[serde(default)]
+    lifetimes: Lifetimes,
     foresees: Vec<Foresee>,
     sizer: Sizer,
     watch: DataWatch,
@@ -109,6 +112,7 @@ impl Forebay {
             learned: self.learner.snapshot(world),
             fleets: self.fleets.clone(),
             glides: self.glides.clone(),
+            lifetimes: self.lifetimes.clone(),
             foresees: self.foresees.clone(),
             sizer: self.sizer.clone(),
             watch: self.watch.clone(),
@@ -150,6 +154,7 @@ impl Forebay {
             learner: learn::Learner::restore(world, snapshot.learned)?,
             fleets: snapshot.fleets,
             glides: snapshot.glides,
+            lifetimes: snapshot.lifetimes,
             foresees: snapshot.foresees,
             sizer: snapshot.sizer,
             watch: snapshot.watch,

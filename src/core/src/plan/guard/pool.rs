@@ -22,6 +22,9 @@ const KEPT_MAX: Span = Span::from_secs(2 * 3_600);
 const GAP_MAX: Span = Span::from_secs(180);
 /// Up again within this time of going down is a reversal.
 const FLAP: Span = Span::from_secs(600);
+/// Part of the pool that must have gone and come back for that: the rounding of a need that moves
+/// a little is no reversal, and a longer window would cost more than it.
+const FLAP_MIN: f64 = 0.1;
 /// Reversals are counted over this span, and so many of them.
 const FLAPS_COUNTED: Span = Span::from_secs(3_600);
 const FLAPS_KEPT: usize = 16;
@@ -39,8 +42,18 @@ pub(super) struct PoolState {
     watched_since: Time,
     /// When the need was last known from whole data.
     known_at: Option<Time>,
-    went_down_at: Option<Time>,
+    /// Where it stood before it last went down, and how far down it went.
+    #[serde(default)]
+    fall: Option<Fall>,
     flaps: VecDeque<Time>,
+}
+
+/// A pool that went down, in replicas of the reference variant.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Fall {
+    from: f64,
+    to: f64,
+    at: Time,
 }
 
 /// What a pool is judged in.
@@ -83,7 +96,7 @@ impl PoolState {
             needs: VecDeque::new(),
             watched_since: now,
             known_at: None,
-            went_down_at: None,
+            fall: None,
             flaps: VecDeque::new(),
         }
     }
@@ -227,19 +240,20 @@ impl PoolState {
 
     /// Counts a reversal where what is asked for goes up soon after it went down.
     pub(super) fn asked(&mut self, now: Time, view: &FleetView<'_>, replicas: &[u32]) {
-        let change: f64 = self
-            .shares
-            .iter()
-            .map(|(id, share)| {
-                let before = f64::from(view.targets[id.index()].replicas_desired);
-                (f64::from(replicas[id.index()]) - before) * share
-            })
-            .sum();
-        if change < -EPSILON {
-            self.went_down_at = Some(now);
-        } else if change > EPSILON
-            && self.went_down_at.take().is_some_and(|down| now.since(down) <= FLAP)
+        let sum = |count: &dyn Fn(VariantId) -> u32| -> f64 {
+            self.shares.iter().map(|(id, share)| f64::from(count(*id)) * share).sum()
+        };
+        let before = sum(&|id| view.targets[id.index()].replicas_desired);
+        let after = sum(&|id| replicas[id.index()]);
+        self.fall = self.fall.filter(|fall| now.since(fall.at) <= FLAP);
+        if after < before - EPSILON {
+            let from = self.fall.map_or(before, |fall| fall.from.max(before));
+            self.fall = Some(Fall { from, to: after, at: now });
+        } else if let Some(Fall { from, to, .. }) = self.fall
+            && after > before + EPSILON
+            && (after - to).min(from - to) >= FLAP_MIN * from
         {
+            self.fall = None;
             if self.flaps.len() == FLAPS_KEPT {
                 self.flaps.pop_front();
             }

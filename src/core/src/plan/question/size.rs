@@ -91,7 +91,7 @@ impl<'a> Question<'a> {
         let standing = |index: usize| {
             let start_up = learner.variant(VariantId(index as u16)).start_up();
             let lead = Span::from_seconds(start_up.p90_with_node_s());
-            Standing { held: 0, most: None, given: None, lead }
+            Standing { held: 0, most: None, given: None, lead, lasts: HORIZON }
         };
         // The percentile itself, nothing spent and nothing saved; a demand that is given is not
         // forecast.
