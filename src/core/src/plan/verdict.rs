@@ -87,9 +87,9 @@ pub enum Rule {
         /// What it foretells.
         reason: String,
     },
-    /// Roll-forward: a part of it goes, since all of it would miss grossly.
-    RollForwardPart {
-        /// What all of it would miss.
+    /// Roll-forward: a part of it goes, or another mix is kept, since it would miss grossly.
+    RollForwardInstead {
+        /// What it would miss.
         reason: String,
     },
     /// The twin is being asked; nothing goes before it has answered.
@@ -180,7 +180,7 @@ impl Rule {
             Self::HeldAsGiven { .. } => "held-as-given",
             Self::StoppedByEdits { .. } => "stopped-by-edits",
             Self::RollForwardVeto { .. } => "roll-forward-veto",
-            Self::RollForwardPart { .. } => "roll-forward-part",
+            Self::RollForwardInstead { .. } => "roll-forward-instead",
             Self::RollForwardAwaited => "roll-forward-awaited",
             Self::Paused { .. } => "paused",
             Self::BreakerTripped { .. } => "breaker-tripped",
@@ -236,8 +236,8 @@ impl fmt::Display for Rule {
                 write!(out, "stopped: somebody else set the replicas {edits} times in an hour")
             }
             Self::RollForwardVeto { reason } => write!(out, "rolled forward, {reason}"),
-            Self::RollForwardPart { reason } => {
-                write!(out, "rolled forward, {reason} if all went: the most that would do goes")
+            Self::RollForwardInstead { reason } => {
+                write!(out, "rolled forward, {reason} so the cheapest goes that would do")
             }
             Self::RollForwardAwaited => out.write_str("the roll-forward has not answered yet"),
             Self::Paused { until: None } => out.write_str("paused"),

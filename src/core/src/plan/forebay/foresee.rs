@@ -1,6 +1,6 @@
 //! Asks the twin before anything goes: a plan with fewer replicas waits for its roll-forward. Where
-//! that foretells a gross miss, the cheapest step on the way to it that would do is taken instead,
-//! or none.
+//! that foretells a gross miss, the cheapest that would do is taken instead: a step on the way to
+//! it, another mix of what is there, or none.
 //!
 //! Nothing hangs on the answer: a driver that has never answered is not waited for, and one that
 //! stopped answering only for [`PATIENCE`].
@@ -34,9 +34,9 @@ pub(super) enum Review {
     Go,
     /// The answer is on its way.
     Wait,
-    /// It would miss grossly, and a part of it would not: that part, and why not all.
-    Part(Candidate, String),
-    /// It would miss grossly, and so would every part of it.
+    /// It would miss grossly, and a part of it or another mix would not: that one, and why not all.
+    Instead(Candidate, String),
+    /// It would miss grossly, and so would everything else.
     Veto(String),
 }
 
@@ -65,6 +65,8 @@ pub(super) struct Scene<'a> {
     pub(super) growth: &'a [(f64, f64)],
     pub(super) leads: &'a [Span],
     pub(super) models: Vec<VariantModel>,
+    /// Other mixes that hold the needs.
+    pub(super) others: Vec<Candidate>,
 }
 
 impl Foresee {
@@ -109,7 +111,7 @@ impl Foresee {
     }
 
     fn request(&self, plan: &Candidate, scene: Scene<'_>) -> RollRequest {
-        let Scene { now, view, fleet, sight, growth, leads, models } = scene;
+        let Scene { now, view, fleet, sight, growth, leads, models, others } = scene;
         let lead = |id: VariantId| leads.get(id.index()).copied().unwrap_or_default();
         let longest = view.world.variants_of(fleet).map(|(id, _)| lead(id)).max();
         let outlooks =
@@ -125,7 +127,7 @@ impl Foresee {
             id: self.asked,
             asked_at: now,
             fleet,
-            candidates: candidates(held, plan),
+            candidates: candidates(held, plan, others),
             live: LiveState::observe(view, fleet, now, &self.record, |id, asked, _| {
                 Some(asked + lead(id))
             }),
@@ -139,17 +141,24 @@ impl Foresee {
     }
 }
 
-/// What is held, a plan, and the steps between them.
-fn candidates(held: Candidate, plan: &Candidate) -> Vec<Candidate> {
+/// What is held, a plan, the steps between them, and other mixes that start nothing: what has to
+/// start first is not there when the rest has gone.
+fn candidates(held: Candidate, plan: &Candidate, others: Vec<Candidate>) -> Vec<Candidate> {
+    let steps = STEPS.iter().map(|step| Candidate {
+        replicas: plan
+            .replicas
+            .iter()
+            .map(|(id, wanted)| {
+                let gone = held.of(*id).saturating_sub(*wanted);
+                (*id, wanted + gone - (f64::from(gone) * step).ceil() as u32)
+            })
+            .collect(),
+    });
+    let there = |other: &Candidate| other.replicas.iter().all(|(id, count)| *count <= held.of(*id));
     let mut all = vec![held.clone(), plan.clone()];
-    for step in STEPS {
-        let replicas = plan.replicas.iter().map(|(id, wanted)| {
-            let gone = held.of(*id).saturating_sub(*wanted);
-            (*id, wanted + gone - (f64::from(gone) * step).ceil() as u32)
-        });
-        let part = Candidate { replicas: replicas.collect() };
-        if !all.contains(&part) {
-            all.push(part);
+    for candidate in steps.chain(others.into_iter().filter(there)) {
+        if !all.contains(&candidate) {
+            all.push(candidate);
         }
     }
     all
@@ -162,10 +171,9 @@ fn reviewed(plan: &Candidate, answer: &RollAnswer) -> Review {
         return Review::Go;
     };
     let (survivors, _) = rank(answer);
-    let mut parts = survivors.into_iter().map(|index| (index, &answer.candidates[index].plan));
     // The first is what is held.
-    match parts.find(|(index, _)| *index > 0) {
-        Some((_, part)) => Review::Part(part.clone(), reason.clone()),
+    match survivors.into_iter().find(|index| *index > 0) {
+        Some(index) => Review::Instead(answer.candidates[index].plan.clone(), reason.clone()),
         None => Review::Veto(reason.clone()),
     }
 }
@@ -192,9 +200,16 @@ mod tests {
 
     #[test]
     fn between_what_is_held_and_a_plan_there_are_steps() {
-        let all = candidates(plan(10, 1), &plan(2, 3));
+        let all = candidates(plan(10, 1), &plan(2, 3), Vec::new());
         assert_eq!(all, [plan(10, 1), plan(2, 3), plan(4, 3), plan(6, 3), plan(8, 3)]);
-        assert_eq!(candidates(plan(3, 0), &plan(2, 0)), [plan(3, 0), plan(2, 0)]);
+        assert_eq!(candidates(plan(3, 0), &plan(2, 0), Vec::new()), [plan(3, 0), plan(2, 0)]);
+    }
+
+    #[test]
+    fn another_mix_is_asked_about_when_all_of_it_is_there() {
+        let others = vec![plan(1, 4), plan(0, 5), plan(2, 0)];
+        let all = candidates(plan(3, 4), &plan(2, 0), others);
+        assert_eq!(all, [plan(3, 4), plan(2, 0), plan(2, 1), plan(2, 2), plan(2, 3), plan(1, 4)]);
     }
 
     #[test]
@@ -212,7 +227,7 @@ mod tests {
             fleet: FleetId(0),
             horizon: Span::from_secs(600),
             requests: 1,
-            candidates: candidates(plan(10, 0), &plan(2, 0))
+            candidates: candidates(plan(10, 0), &plan(2, 0), Vec::new())
                 .into_iter()
                 .zip(keeps)
                 .map(|(plan, keeps)| rolled(plan, keeps))
@@ -220,7 +235,7 @@ mod tests {
         };
         let review = |keeps| reviewed(&plan(2, 0), &answer(keeps));
         assert_eq!(review([true; 5]), Review::Go);
-        let part = Review::Part(plan(6, 0), "a miss".to_owned());
+        let part = Review::Instead(plan(6, 0), "a miss".to_owned());
         assert_eq!(review([true, false, false, true, true]), part);
         let veto = Review::Veto("a miss".to_owned());
         assert_eq!(review([true, false, false, false, false]), veto);

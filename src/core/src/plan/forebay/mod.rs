@@ -29,7 +29,7 @@ pub use snapshot::{BYTES_PER_FLEET_MAX, SnapshotError};
 use super::evidence::{DataWatch, Evidence, FleetEvidence, PredictionError};
 use super::guard::{Guard, GuardSettings, PoolNeed, Wanted};
 use super::rails::{self, RailSettings, Rails};
-use super::roll::VariantModel;
+use super::roll::{Candidate, VariantModel};
 use super::solve::{self, Plan, Solution};
 use super::verdict::{Draft, Rule, Verdict};
 use super::{FleetView, PlanEffect, PlanEvent, Planner};
@@ -169,7 +169,9 @@ impl Forebay {
         let mut verdicts: Vec<Verdict> = Vec::new();
         let mut replicas = self.guard.step(now, view, &wanted, &evidence, &mut verdicts);
         if self.settings.roll {
-            self.foresee(now, view, &assessed, &leads, &mut replicas, &mut verdicts, effects);
+            let solution = solution.as_ref().ok();
+            let (to, said) = (&mut replicas, &mut verdicts);
+            self.foresee(now, view, &assessed, &leads, solution, to, said, effects);
         }
         let degraded = self.rails.apply(now, view, &mut replicas, &evidence, &mut verdicts);
         let advised = |variant: usize| {
@@ -248,8 +250,7 @@ impl Forebay {
         all
     }
 
-    /// Lets nothing go that the twin, rolled forward, speaks against, or only as much as it does
-    /// not.
+    /// Lets nothing go that the twin, rolled forward, speaks against, but what it does not.
     #[expect(
         clippy::too_many_arguments,
         reason = "one step of a decision, with all that it is made of"
@@ -260,6 +261,7 @@ impl Forebay {
         view: &FleetView<'_>,
         assessed: &[Assessed],
         leads: &[Span],
+        solution: Option<&Solution>,
         replicas: &mut [u32],
         verdicts: &mut Vec<Verdict>,
         effects: &mut Vec<PlanEffect>,
@@ -278,16 +280,23 @@ impl Forebay {
             });
             let growth = growth(sight, assessed);
             let models = models.collect();
-            let scene = Scene { now, view, fleet, sight, growth: &growth, leads, models };
+            let others = others(world, fleet, solution, &plan);
+            let scene = Scene { now, view, fleet, sight, growth: &growth, leads, models, others };
             let (review, request) = self.foresees[index].review(&plan, scene);
             effects.extend(request.map(PlanEffect::Roll));
+            let mut draft = Draft { fleet, replicas, verdicts };
             let (least, rule) = match review {
                 Review::Go => continue,
+                Review::Instead(other, reason) => {
+                    for (id, replicas) in other.replicas {
+                        let rule = Rule::RollForwardInstead { reason: reason.clone() };
+                        draft.set(id, replicas, rule);
+                    }
+                    continue;
+                }
                 Review::Wait => (held, Rule::RollForwardAwaited),
-                Review::Part(part, reason) => (part, Rule::RollForwardPart { reason }),
                 Review::Veto(reason) => (held, Rule::RollForwardVeto { reason }),
             };
-            let mut draft = Draft { fleet, replicas, verdicts };
             for (id, least) in least.replicas {
                 let kept = draft.get(id).max(least);
                 draft.set(id, kept, rule.clone());
@@ -419,6 +428,29 @@ fn wanted(view: &FleetView<'_>, assessed: &[Assessed], solution: Option<&Solutio
         }
     }
     Wanted { replicas, pools }
+}
+
+/// Other mixes that hold a fleet's needs; none where the guard wants more than the solver, since it
+/// never saw them.
+fn others(
+    world: &World,
+    fleet: FleetId,
+    solution: Option<&Solution>,
+    plan: &Candidate,
+) -> Vec<Candidate> {
+    let Some(mix) = solution.and_then(|solution| solution.fleets.get(fleet.index())) else {
+        return Vec::new();
+    };
+    let solved = world.variants_of(fleet).zip(&mix.variants);
+    if solved.into_iter().any(|((id, _), wanted)| plan.of(id) != wanted.replicas) {
+        return Vec::new();
+    }
+    let named = |other: &solve::Alternative| {
+        foresee::candidate(world, fleet, |id| {
+            other.replicas.get(&world.variants[id.index()].name).copied().unwrap_or(0)
+        })
+    };
+    mix.alternatives.iter().map(named).collect()
 }
 
 /// How much more than now is expected, at the middle and at the upper end of the forecast.

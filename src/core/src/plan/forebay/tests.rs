@@ -1,6 +1,7 @@
 use super::*;
 use crate::explain::{self, Decision};
 use crate::fleet::Role;
+use crate::ids::VariantId;
 use crate::plan::roll;
 use crate::plan::testing::{Bench, world};
 
@@ -162,7 +163,7 @@ fn foreseen(
     bench: &Bench,
     planner: &mut Forebay,
     second: f64,
-    verdict: &roll::Verdict,
+    verdict: impl Fn(&roll::Candidate) -> roll::Verdict,
 ) -> Decision {
     let mut effects = Vec::new();
     let now = Time::from_seconds(second);
@@ -177,7 +178,7 @@ fn foreseen(
                     tiers: Vec::new(),
                     cost: None,
                     scenarios: 1,
-                    verdict: verdict.clone(),
+                    verdict: verdict(plan),
                 };
                 let answer = roll::RollAnswer {
                     id: request.id,
@@ -206,7 +207,7 @@ fn nothing_goes_that_the_twin_speaks_against() {
     for tick in 80..200 {
         let second = f64::from(tick) * 15.0;
         bench.scrape(second, 50.0 * 15.0, 0.0);
-        let record = foreseen(&bench, &mut planner, second, &veto);
+        let record = foreseen(&bench, &mut planner, second, |_| veto.clone());
         // The first plan was asked about while nobody had ever answered.
         let went = record.variants[0].decided;
         assert!(went + 1 >= held, "{}", explain::render(&record));
@@ -219,17 +220,50 @@ fn nothing_goes_that_the_twin_speaks_against() {
     for tick in 200..260 {
         let second = f64::from(tick) * 15.0;
         bench.scrape(second, 50.0 * 15.0, 0.0);
-        last = foreseen(&bench, &mut planner, second, &roll::Verdict::Keep).variants[0].decided;
+        last = foreseen(&bench, &mut planner, second, |_| roll::Verdict::Keep).variants[0].decided;
         bench.ready(0, last);
     }
     assert!(last < held, "{last} of {held}");
+}
+
+#[test]
+fn where_the_twin_speaks_against_the_cheapest_mix_another_of_what_is_there_is_kept() {
+    let mut bench = Bench::new(world(&[("dear", Role::Both), ("cheap", Role::Both)]));
+    bench.world.variants[0].replicas_min = 0;
+    bench.world.variants[1].replicas_min = 0;
+    bench.world.variants[1].replicas_max = 8;
+    let mut planner = Forebay::new(&bench.world, Settings { roll: true, ..Settings::default() });
+    let only_dear = |plan: &roll::Candidate| {
+        if plan.of(VariantId(1)) == 0 {
+            roll::Verdict::Keep
+        } else {
+            roll::Verdict::Veto("standard would fall to 70 %".to_owned())
+        }
+    };
+    let mut last = Decision::default();
+    // What goes first is let go while nobody has ever answered.
+    for tick in 0..400 {
+        let per_s = [220.0, 190.0, 50.0, 50.0][tick / 100];
+        let second = tick as f64 * 15.0;
+        bench.scrape(second, per_s * 15.0, 0.0);
+        last = foreseen(&bench, &mut planner, second, only_dear);
+        for (index, variant) in last.variants.iter().enumerate() {
+            bench.ready(index, variant.decided);
+        }
+        if last.verdicts.iter().any(|verdict| verdict.name == "roll-forward-instead") {
+            break;
+        }
+    }
+    let (dear, cheap) = (&last.variants[0], &last.variants[1]);
+    assert!(dear.wanted == 0 && cheap.wanted >= 3, "{}", explain::render(&last));
+    assert!(dear.decided >= 3 && cheap.decided == 0, "{}", explain::render(&last));
 }
 
 /// Engines that take two and a half times as long as their profile says: without learning all
 /// sizing is wrong, and nothing is done on the strength of it.
 #[test]
 fn predictions_that_are_far_off_only_advise() {
-    use crate::ids::{EndpointId, VariantId};
+    use crate::ids::EndpointId;
     use crate::learn::testing::{BUSY, Engine, State, profile};
     use crate::observe::{RouterSample, RouterTierSample};
     let run = |learn: bool| {
