@@ -187,7 +187,7 @@ impl Forebay {
     /// When about so much of a tier is served; `None` = not within foresight. It has what those
     /// above leave once all that waits above is served, and what it is guaranteed past all that.
     pub(super) fn turn(&self, now: Time, tier: TierId, ahead_tokens: f64) -> Option<Time> {
-        let excess = self.engines.excess() as f64 * self.cost_mean();
+        let excess = self.engines.excess_tokens();
         let behind = self.queue.cost_above(tier) + ahead_tokens + excess;
         if behind <= 0.0 {
             return Some(now);

@@ -131,6 +131,15 @@ pub(super) fn world(floors: &[f64], late: Late) -> World {
     world
 }
 
+/// Uniform in 0..1 (splitmix64).
+pub(super) const fn uniform(state: &mut u64) -> f64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+}
+
 impl Bench {
     pub(super) fn new(world: &World, engines: usize, physics: Physics, seed: u64) -> Self {
         let mut bench = Self {
@@ -157,13 +166,8 @@ impl Bench {
         bench
     }
 
-    /// Uniform in 0..1 (splitmix64).
     pub(super) fn random(&mut self) -> f64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+        uniform(&mut self.random)
     }
 
     /// Arrivals at these rates per second by tier, from now on for so long, memoryless; `prompt`

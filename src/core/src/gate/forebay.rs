@@ -95,11 +95,6 @@ impl Forebay {
         tiers.any(|(index, tier)| !tier.deferrable && self.queue.waits(TierId(index as u8)))
     }
 
-    /// Mean cost of a request, tokens.
-    pub(super) const fn cost_mean(&self) -> f64 {
-        self.uncached_tokens.value + self.output_tokens.value
-    }
-
     /// The prompt of a request is done: its place in the prefill order is free.
     fn prompt_done(&mut self, now: Time, request: RequestId, first_token: bool) {
         let Some(placed) = self.in_flight.get_mut(&request) else { return };

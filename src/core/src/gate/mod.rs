@@ -22,6 +22,8 @@ mod reserve;
 mod returning;
 #[cfg(test)]
 mod returning_tests;
+#[cfg(test)]
+mod steady_tests;
 mod supply;
 mod would_have;
 

@@ -208,9 +208,19 @@ impl Group {
         credit.min(self.batch_max)
     }
 
-    /// Requests beyond what there is a credit for.
-    pub(super) fn excess(&self, engine: &Engine) -> u32 {
-        engine.requests().saturating_sub(self.slots(engine))
+    /// What an engine would usually serve in the time until it has no more requests than slots,
+    /// tokens. It is sent nothing so long: what prompts lie ahead are computed, and then it only
+    /// generates, until so many of its answers, begun at any time before, have ended.
+    pub(super) fn excess_tokens(&self, engine: &Engine, lengths: Lengths) -> f64 {
+        let requests = engine.requests();
+        let excess = requests.saturating_sub(self.slots(engine));
+        if excess == 0 {
+            return 0.0;
+        }
+        let prompts_s = engine.prompt_ahead() as f64 * self.speed.prompt_ns_per_token / NANOS;
+        let steps = lengths.output * f64::from(excess) / f64::from(requests);
+        let answers_s = steps * self.speed.step_s(requests, lengths.context, 0.0);
+        (prompts_s + answers_s) * self.tokens_per_second
     }
 
     /// Whether only prompts that lie ahead keep it from taking more.

@@ -392,11 +392,12 @@ impl Engines {
         rooms.sum()
     }
 
-    /// Requests on endpoints beyond what there are credits for.
-    pub(super) fn excess(&self) -> u64 {
+    /// What endpoints would serve in the time until none has more requests than slots, tokens.
+    pub(super) fn excess_tokens(&self) -> f64 {
         let answering = self.groups.iter().filter(|group| group.role != Role::Prefill);
         let excess = answering.flat_map(|group| {
-            group.engines.values().iter().map(|engine| u64::from(group.excess(engine)))
+            let engines = group.engines.values().iter();
+            engines.map(|engine| group.excess_tokens(engine, self.lengths))
         });
         excess.sum()
     }
