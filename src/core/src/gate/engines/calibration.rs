@@ -67,6 +67,8 @@ struct Band {
 #[derive(Clone, Debug)]
 pub(super) struct Calibration {
     bands: [Band; BANDS],
+    /// What each band says by itself.
+    own: [Option<f64>; BANDS],
     factors: [f64; BANDS],
     steps: Seen,
     step_factor: f64,
@@ -77,6 +79,7 @@ impl Calibration {
     pub(super) fn new() -> Self {
         Self {
             bands: std::array::from_fn(|_| Band::default()),
+            own: [None; BANDS],
             factors: [1.0; BANDS],
             steps: Seen::new(),
             step_factor: 1.0,
@@ -120,20 +123,36 @@ impl Calibration {
 
     /// A first token, and perhaps more, came within this time.
     pub(super) fn within(&mut self, took_ns: f64, work: Work, foretold: impl Fn(&Work) -> f64) {
-        note(&mut self.bands[band(work.prompt_tokens)].at_most, took_ns, work);
-        self.judge(foretold);
+        let band = band(work.prompt_tokens);
+        note(&mut self.bands[band].at_most, took_ns, work);
+        self.judge_band(band, &foretold);
     }
 
     /// A first token came after this time, though nothing waited at its engine.
     pub(super) fn after(&mut self, took_ns: f64, work: Work, foretold: impl Fn(&Work) -> f64) {
-        note(&mut self.bands[band(work.prompt_tokens)].exactly, took_ns, work);
-        self.judge(foretold);
+        let band = band(work.prompt_tokens);
+        note(&mut self.bands[band].exactly, took_ns, work);
+        self.judge_band(band, &foretold);
     }
 
     /// Holds what was seen against what the profile foretells, which may be another one by now.
     pub(super) fn judge(&mut self, foretold: impl Fn(&Work) -> f64) {
-        let own: [Option<f64>; BANDS] =
-            std::array::from_fn(|index| self.bands[index].factor(&foretold));
+        self.own = std::array::from_fn(|band| self.bands[band].factor(&foretold));
+        self.spread();
+    }
+
+    /// The same of the one band that an answer came from.
+    fn judge_band(&mut self, band: usize, foretold: &impl Fn(&Work) -> f64) {
+        let own = self.bands[band].factor(foretold);
+        if own != self.own[band] {
+            self.own[band] = own;
+            self.spread();
+        }
+    }
+
+    /// From what bands say by themselves to what holds for each.
+    fn spread(&mut self) {
+        let own = &self.own;
         self.factors = std::array::from_fn(|index| {
             own[index].unwrap_or_else(|| {
                 // Nothing is known of prompts of this length. That others are fast may hold for
