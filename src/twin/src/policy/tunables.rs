@@ -94,7 +94,7 @@ const WVA: &[Tunable] = &[
 ];
 
 const FOREBAY: &[Tunable] = &[
-    tunable("rho", 0.5, 1.6, Scale::Linear, 0.93),
+    tunable("rho", 0.5, 1.6, Scale::Linear, 0.9),
     tunable("level", 0.3, 2.0, Scale::Linear, 1.28),
     tunable("window", 60.0, 3600.0, Scale::Seconds, 600.0),
     tunable("rho_saturated", 0.5, 0.98, Scale::Linear, 0.78),

@@ -22,7 +22,7 @@ pub struct Settings {
     pub tiered: bool,
     /// Whether step times are learned; otherwise the profiles stand as they are.
     pub learn: bool,
-    /// Whether the twin is asked before anything goes; off until what it is worth was measured.
+    /// Whether the twin is asked before anything goes; off, since it was worth nothing in dollars.
     pub roll: bool,
     /// Down goes only to the highest need of this span.
     pub window: Span,
@@ -45,7 +45,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            rho: 0.93,
+            rho: 0.9,
             rho_saturated: 0.78,
             safety: -2.0,
             level: 1.28,
