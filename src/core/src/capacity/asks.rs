@@ -98,7 +98,7 @@ pub(super) fn nested(
 /// An objective for those who come last: whoever is above them takes `above` of the time, so
 /// their wait is as much longer as that leaves less.
 fn behind(shape: &Shape<'_>, objective: Objective, above: f64) -> Objective {
-    let own_s = shape.own_ttft_s(&shape.steady(0.0), 0.0);
+    let own_s = shape.own_ttft_s(&shape.steady(0.0), shape.prompt_scale(0.0));
     let slack_s = objective.ttft_s - own_s;
     let ttft_s = if slack_s > 0.0 { own_s + slack_s * (1.0 - above) } else { objective.ttft_s };
     Objective { ttft_s, ..objective }

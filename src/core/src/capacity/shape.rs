@@ -41,12 +41,19 @@ pub(super) struct Steady {
     pub(super) batch: f64,
     /// Mean step, s.
     pub(super) step_s: f64,
-    /// Share of steps that carry prompt tokens.
-    pub(super) mixed_share: f64,
-    /// By how much such a step is longer than one without, s.
-    pub(super) mixed_extra_s: f64,
     /// Time of the engine that a prompt takes when prompts queue, s.
     pub(super) prompt_s: f64,
+}
+
+/// Steps, some of which carry prompt tokens.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mixed {
+    /// Mean step, s.
+    pub(super) step_s: f64,
+    /// Share of steps that carry prompt tokens.
+    pub(super) share: f64,
+    /// By how much such a step is longer than one without, s.
+    pub(super) extra_s: f64,
 }
 
 impl<'a> Shape<'a> {
@@ -157,36 +164,29 @@ impl<'a> Shape<'a> {
             + scale * 1e-3 * step.attention_ms_per_mpair * prompts * self.pairs
     }
 
+    /// Steps at a mean number of prompts in each, of an engine that decodes as well.
+    pub(super) fn mixed(&self, prompts_per_step: f64) -> Mixed {
+        let batch = prompts_per_step * self.gaps;
+        let full = (self.budget() - batch).max(1.0) / self.uncached;
+        let by_chance = 1.0 - (-prompts_per_step).exp();
+        let share = by_chance.max(prompts_per_step / full).min(1.0);
+        let plain_s = self.step_s(batch, 0.0);
+        let extra_s = self.step_s(batch, prompts_per_step / share.max(1e-12)) - plain_s;
+        Mixed { step_s: plain_s + share * extra_s, share, extra_s }
+    }
+
     /// The steady state at a mean number of prompts per step.
     pub(super) fn steady(&self, prompts_per_step: f64) -> Steady {
         let batch = prompts_per_step * self.gaps;
-        let room = (self.budget() - batch).max(1.0);
-        let full = room / self.uncached;
+        let full = (self.budget() - batch).max(1.0) / self.uncached;
         let prompt_s = self.step_s(batch, full) / full;
         if self.gaps <= 0.0 {
             // Prompts alone: `prompts_per_step` over its most is the share of time that is busy.
             let busy = prompts_per_step / full;
-            return Steady {
-                requests_per_s: busy / prompt_s,
-                batch: 0.0,
-                step_s: self.step_s(0.0, full.min(1.0)),
-                mixed_share: busy,
-                mixed_extra_s: 0.0,
-                prompt_s,
-            };
+            let step_s = self.step_s(0.0, full.min(1.0));
+            return Steady { requests_per_s: busy / prompt_s, batch: 0.0, step_s, prompt_s };
         }
-        let by_chance = 1.0 - (-prompts_per_step).exp();
-        let mixed_share = by_chance.max(prompts_per_step / full).min(1.0);
-        let plain_s = self.step_s(batch, 0.0);
-        let mixed_s = self.step_s(batch, prompts_per_step / mixed_share.max(1e-12));
-        let step_s = plain_s + mixed_share * (mixed_s - plain_s);
-        Steady {
-            requests_per_s: prompts_per_step / step_s,
-            batch,
-            step_s,
-            mixed_share,
-            mixed_extra_s: mixed_s - plain_s,
-            prompt_s,
-        }
+        let step_s = self.mixed(prompts_per_step).step_s;
+        Steady { requests_per_s: prompts_per_step / step_s, batch, step_s, prompt_s }
     }
 }
