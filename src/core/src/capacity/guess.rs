@@ -78,7 +78,7 @@ fn search(shape: &Shape<'_>, goal: &Goal, replicas: impl Fn(&Steady) -> f64) -> 
         }
         let part = at_low.excess / (at_low.excess - at_high.excess);
         let tried = if slow < SLOW_MAX && part.is_finite() {
-            (low + (high - low) * part).clamp(low + tolerance / 2.0, high - tolerance / 2.0)
+            (low + (high - low) * part).max(low + tolerance / 2.0).min(high - tolerance / 2.0)
         } else {
             f64::midpoint(low, high)
         };
@@ -216,5 +216,50 @@ impl Shape<'_> {
         let chunks = (tokens / room).max(1.0);
         let own = chunks * self.step_s(steady.batch, scale / chunks);
         self.profile().request_overhead_ms * 1e-3 + steady.step_s / 2.0 + own
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::demand::{Moments, Workload};
+    use crate::fleet::Role;
+    use crate::plan::testing::profile;
+
+    proptest! {
+        /// The state found keeps its goal, and a little more rate does not.
+        #[test]
+        fn what_is_found_is_the_edge(
+            prompt in 1.0_f64..20_000.0,
+            output in 1.0_f64..2_000.0,
+            dispersion in 1.0_f64..20.0,
+            replicas in 1.0_f64..50.0,
+            ttft_s in 0.02_f64..20.0,
+            tpot_s in 0.005_f64..0.5,
+            percentile in 0.5_f64..0.999,
+            role in prop_oneof![Just(Role::Both), Just(Role::Prefill), Just(Role::Decode)],
+        ) {
+            let profile = profile();
+            let workload = Workload {
+                prompt_tokens: Moments::with_variation(prompt, 1.0),
+                output_tokens: Moments::with_variation(output, 1.0),
+                cached_share: 0.0,
+                dispersion,
+            };
+            let shape = Shape::new(&profile, role, &workload);
+            let goal = Goal::Latency(Objective { ttft_s, tpot_s, percentile });
+            let point = sustainable(&shape, &goal, replicas);
+            prop_assume!(point.reachable && !shape.too_large());
+            let aim = Aim::of(&shape, &goal);
+            let broken = |steady: &Steady| aim.strain(&shape, steady, replicas).broken;
+            prop_assert_eq!(broken(&point.steady), None);
+            let most = shape.prompts_per_step_max();
+            let found = point.steady.requests_per_s * point.steady.step_s;
+            let found = if shape.gaps > 0.0 { found } else { most * point.utilization };
+            let more = found * (1.0 + 2.0 * TOLERANCE);
+            prop_assert!(more >= most || broken(&shape.steady(more)).is_some(), "{point:?}");
+        }
     }
 }

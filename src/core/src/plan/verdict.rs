@@ -237,7 +237,7 @@ impl fmt::Display for Rule {
             }
             Self::RollForwardVeto { reason } => write!(out, "rolled forward, {reason}"),
             Self::RollForwardInstead { reason } => {
-                write!(out, "rolled forward, {reason} so the cheapest goes that would do")
+                write!(out, "rolled forward, {reason}: the cheapest that would do instead")
             }
             Self::RollForwardAwaited => out.write_str("the roll-forward has not answered yet"),
             Self::Paused { until: None } => out.write_str("paused"),

@@ -8,12 +8,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::fleet::Sight;
+use super::{Assessed, Forebay};
 use crate::fleet::World;
 use crate::ids::{FleetId, VariantId};
-use crate::plan::FleetView;
 use crate::plan::roll::{
-    Candidate, LiveState, Record, RollAnswer, RollRequest, TierOutlook, VariantModel, Verdict, rank,
+    Candidate, LiveState, Record, RollAnswer, RollRequest, TierOutlook, VariantModel, rank,
 };
+use crate::plan::solve::{Alternative, Solution};
+use crate::plan::verdict::{Draft, Rule, Verdict};
+use crate::plan::{FleetView, PlanEffect, roll};
 use crate::time::{Span, Time};
 
 /// How long an answer is waited for.
@@ -29,7 +32,7 @@ const REQUESTS_MAX: u32 = 10_000;
 
 /// What the twin says of a plan that lets replicas go.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Review {
+enum Review {
     /// Nothing speaks against it, or nobody can be asked.
     Go,
     /// The answer is on its way.
@@ -56,30 +59,119 @@ pub(super) struct Foresee {
 }
 
 /// What a request is made of besides the plan.
-pub(super) struct Scene<'a> {
-    pub(super) now: Time,
-    pub(super) view: &'a FleetView<'a>,
-    pub(super) fleet: FleetId,
-    pub(super) sight: &'a Sight,
+struct Scene<'a> {
+    now: Time,
+    view: &'a FleetView<'a>,
+    fleet: FleetId,
+    sight: &'a Sight,
     /// The most that is expected over what arrives now, at the level of each quantile.
-    pub(super) growth: &'a [(f64, f64)],
-    pub(super) leads: &'a [Span],
-    pub(super) models: Vec<VariantModel>,
+    growth: &'a [(f64, f64)],
+    leads: &'a [Span],
+    models: Vec<VariantModel>,
     /// Other mixes that hold the needs.
-    pub(super) others: Vec<Candidate>,
+    others: Vec<Candidate>,
+}
+
+impl Forebay {
+    /// Lets nothing go that the twin, rolled forward, speaks against, but what it does not.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one step of a decision, with all that it is made of"
+    )]
+    pub(super) fn foresee(
+        &mut self,
+        now: Time,
+        view: &FleetView<'_>,
+        assessed: &[Assessed],
+        leads: &[Span],
+        solution: Option<&Solution>,
+        replicas: &mut [u32],
+        verdicts: &mut Vec<Verdict>,
+        effects: &mut Vec<PlanEffect>,
+    ) {
+        let world = view.world;
+        for (index, assessed) in assessed.iter().enumerate() {
+            let fleet = FleetId(index as u16);
+            self.foresees[index].observe(view, fleet, now);
+            let held = held(view, fleet);
+            let goes = held.replicas.iter().any(|(id, held)| replicas[id.index()] < *held);
+            let (Some(sight), true) = (&assessed.sight, goes) else { continue };
+            let plan = candidate(world, fleet, |id| replicas[id.index()]);
+            let models = world.variants_of(fleet).map(|(id, _)| {
+                let profile = Self::profile(&self.learner, world, id, &self.settings).clone();
+                VariantModel { profile, ..VariantModel::of(world, id) }
+            });
+            let growth = growth(sight, assessed);
+            let models = models.collect();
+            let others = others(world, fleet, solution, &plan);
+            let scene = Scene { now, view, fleet, sight, growth: &growth, leads, models, others };
+            let (review, request) = self.foresees[index].review(&plan, scene);
+            effects.extend(request.map(PlanEffect::Roll));
+            let mut draft = Draft { fleet, replicas, verdicts };
+            let (least, rule) = match review {
+                Review::Go => continue,
+                Review::Instead(other, reason) => {
+                    for (id, replicas) in other.replicas {
+                        let rule = Rule::RollForwardInstead { reason: reason.clone() };
+                        draft.set(id, replicas, rule);
+                    }
+                    continue;
+                }
+                Review::Wait => (held, Rule::RollForwardAwaited),
+                Review::Veto(reason) => (held, Rule::RollForwardVeto { reason }),
+            };
+            for (id, least) in least.replicas {
+                let kept = draft.get(id).max(least);
+                draft.set(id, kept, rule.clone());
+            }
+        }
+    }
+}
+
+/// Other mixes that hold a fleet's needs; none where the guard wants more than the solver, since it
+/// never saw them.
+fn others(
+    world: &World,
+    fleet: FleetId,
+    solution: Option<&Solution>,
+    plan: &Candidate,
+) -> Vec<Candidate> {
+    let Some(mix) = solution.and_then(|solution| solution.fleets.get(fleet.index())) else {
+        return Vec::new();
+    };
+    let solved = world.variants_of(fleet).zip(&mix.variants);
+    if solved.into_iter().any(|((id, _), wanted)| plan.of(id) != wanted.replicas) {
+        return Vec::new();
+    }
+    let named = |other: &Alternative| {
+        candidate(world, fleet, |id| {
+            other.replicas.get(&world.variants[id.index()].name).copied().unwrap_or(0)
+        })
+    };
+    mix.alternatives.iter().map(named).collect()
+}
+
+/// How much more than now is expected, at the middle and at the upper end of the forecast.
+fn growth(sight: &Sight, assessed: &Assessed) -> Vec<(f64, f64)> {
+    let busy = sight.busy.values().copied().fold(0.0, f64::max);
+    let ahead = assessed.aheads.values().next();
+    let grown = |to: f64| if busy > 0.0 { (to / busy).max(0.0) } else { 1.0 };
+    match ahead {
+        Some(ahead) => vec![
+            (0.5, grown(ahead.point)),
+            (ahead.quantile.max(0.51), grown(ahead.high.max(ahead.point))),
+        ],
+        None => vec![(0.5, 1.0)],
+    }
 }
 
 impl Foresee {
-    pub(super) fn observe(&mut self, view: &FleetView<'_>, fleet: FleetId, now: Time) {
+    fn observe(&mut self, view: &FleetView<'_>, fleet: FleetId, now: Time) {
         self.record.observe(view, fleet, now);
     }
 
     /// What is known of a plan, and the request to make where nothing is.
-    pub(super) fn review(
-        &mut self,
-        plan: &Candidate,
-        scene: Scene<'_>,
-    ) -> (Review, Option<Box<RollRequest>>) {
+    fn review(&mut self, plan: &Candidate, scene: Scene<'_>) -> (Review, Option<Box<RollRequest>>) {
         let now = scene.now;
         if let Some((at, about, review)) = &self.answer
             && about == plan
@@ -167,7 +259,7 @@ fn candidates(held: Candidate, plan: &Candidate, others: Vec<Candidate>) -> Vec<
 /// What an answer says of the plan it is about.
 fn reviewed(plan: &Candidate, answer: &RollAnswer) -> Review {
     let rolled = answer.candidates.iter().find(|rolled| rolled.plan == *plan);
-    let Some(Verdict::Veto(reason)) = rolled.map(|rolled| &rolled.verdict) else {
+    let Some(roll::Verdict::Veto(reason)) = rolled.map(|rolled| &rolled.verdict) else {
         return Review::Go;
     };
     let (survivors, _) = rank(answer);
@@ -179,12 +271,12 @@ fn reviewed(plan: &Candidate, answer: &RollAnswer) -> Review {
 }
 
 /// What is asked for now.
-pub(super) fn held(view: &FleetView<'_>, fleet: FleetId) -> Candidate {
+fn held(view: &FleetView<'_>, fleet: FleetId) -> Candidate {
     candidate(view.world, fleet, |id| view.targets[id.index()].replicas_desired)
 }
 
 /// A plan for one fleet.
-pub(super) fn candidate(world: &World, fleet: FleetId, of: impl Fn(VariantId) -> u32) -> Candidate {
+fn candidate(world: &World, fleet: FleetId, of: impl Fn(VariantId) -> u32) -> Candidate {
     Candidate { replicas: world.variants_of(fleet).map(|(id, _)| (id, of(id))).collect() }
 }
 
@@ -219,7 +311,11 @@ mod tests {
             plan,
             tiers: Vec::new(),
             scenarios: 4,
-            verdict: if keeps { Verdict::Keep } else { Verdict::Veto("a miss".to_owned()) },
+            verdict: if keeps {
+                roll::Verdict::Keep
+            } else {
+                roll::Verdict::Veto("a miss".to_owned())
+            },
         };
         let answer = |keeps: [bool; 5]| RollAnswer {
             id: 1,

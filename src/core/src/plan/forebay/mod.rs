@@ -29,9 +29,8 @@ pub use snapshot::{BYTES_PER_FLEET_MAX, SnapshotError};
 use super::evidence::{DataWatch, Evidence, FleetEvidence, PredictionError};
 use super::guard::{Guard, GuardSettings, PoolNeed, Wanted};
 use super::rails::{self, RailSettings, Rails};
-use super::roll::{Candidate, VariantModel};
 use super::solve::{self, Plan, Solution};
-use super::verdict::{Draft, Rule, Verdict};
+use super::verdict::Verdict;
 use super::{FleetView, PlanEffect, PlanEvent, Planner};
 use crate::capacity::Sizer;
 use crate::demand::Ahead;
@@ -42,7 +41,7 @@ use crate::learn::Learner;
 use crate::time::{Span, Time};
 
 use fleet::{FleetState, Sight};
-use foresee::{Foresee, Review, Scene};
+use foresee::Foresee;
 use glide::Glide;
 use lifetime::Lifetimes;
 use mix::{FleetNeeds, Standing};
@@ -250,60 +249,6 @@ impl Forebay {
         all
     }
 
-    /// Lets nothing go that the twin, rolled forward, speaks against, but what it does not.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one step of a decision, with all that it is made of"
-    )]
-    fn foresee(
-        &mut self,
-        now: Time,
-        view: &FleetView<'_>,
-        assessed: &[Assessed],
-        leads: &[Span],
-        solution: Option<&Solution>,
-        replicas: &mut [u32],
-        verdicts: &mut Vec<Verdict>,
-        effects: &mut Vec<PlanEffect>,
-    ) {
-        let world = view.world;
-        for (index, assessed) in assessed.iter().enumerate() {
-            let fleet = FleetId(index as u16);
-            self.foresees[index].observe(view, fleet, now);
-            let held = foresee::held(view, fleet);
-            let goes = held.replicas.iter().any(|(id, held)| replicas[id.index()] < *held);
-            let (Some(sight), true) = (&assessed.sight, goes) else { continue };
-            let plan = foresee::candidate(world, fleet, |id| replicas[id.index()]);
-            let models = world.variants_of(fleet).map(|(id, _)| {
-                let profile = Self::profile(&self.learner, world, id, &self.settings).clone();
-                VariantModel { profile, ..VariantModel::of(world, id) }
-            });
-            let growth = growth(sight, assessed);
-            let models = models.collect();
-            let others = others(world, fleet, solution, &plan);
-            let scene = Scene { now, view, fleet, sight, growth: &growth, leads, models, others };
-            let (review, request) = self.foresees[index].review(&plan, scene);
-            effects.extend(request.map(PlanEffect::Roll));
-            let mut draft = Draft { fleet, replicas, verdicts };
-            let (least, rule) = match review {
-                Review::Go => continue,
-                Review::Instead(other, reason) => {
-                    for (id, replicas) in other.replicas {
-                        let rule = Rule::RollForwardInstead { reason: reason.clone() };
-                        draft.set(id, replicas, rule);
-                    }
-                    continue;
-                }
-                Review::Wait => (held, Rule::RollForwardAwaited),
-                Review::Veto(reason) => (held, Rule::RollForwardVeto { reason }),
-            };
-            for (id, least) in least.replicas {
-                let kept = draft.get(id).max(least);
-                draft.set(id, kept, rule.clone());
-            }
-        }
-    }
-
     /// The profile to size with: the manifest's while it foretells step times well.
     fn profile<'a>(
         learner: &'a Learner,
@@ -428,43 +373,6 @@ fn wanted(view: &FleetView<'_>, assessed: &[Assessed], solution: Option<&Solutio
         }
     }
     Wanted { replicas, pools }
-}
-
-/// Other mixes that hold a fleet's needs; none where the guard wants more than the solver, since it
-/// never saw them.
-fn others(
-    world: &World,
-    fleet: FleetId,
-    solution: Option<&Solution>,
-    plan: &Candidate,
-) -> Vec<Candidate> {
-    let Some(mix) = solution.and_then(|solution| solution.fleets.get(fleet.index())) else {
-        return Vec::new();
-    };
-    let solved = world.variants_of(fleet).zip(&mix.variants);
-    if solved.into_iter().any(|((id, _), wanted)| plan.of(id) != wanted.replicas) {
-        return Vec::new();
-    }
-    let named = |other: &solve::Alternative| {
-        foresee::candidate(world, fleet, |id| {
-            other.replicas.get(&world.variants[id.index()].name).copied().unwrap_or(0)
-        })
-    };
-    mix.alternatives.iter().map(named).collect()
-}
-
-/// How much more than now is expected, at the middle and at the upper end of the forecast.
-fn growth(sight: &Sight, assessed: &Assessed) -> Vec<(f64, f64)> {
-    let busy = sight.busy.values().copied().fold(0.0, f64::max);
-    let ahead = assessed.aheads.values().next();
-    let grown = |to: f64| if busy > 0.0 { (to / busy).max(0.0) } else { 1.0 };
-    match ahead {
-        Some(ahead) => vec![
-            (0.5, grown(ahead.point)),
-            (ahead.quantile.max(0.51), grown(ahead.high.max(ahead.point))),
-        ],
-        None => vec![(0.5, 1.0)],
-    }
 }
 
 impl Planner for Forebay {

@@ -43,7 +43,6 @@ pub(super) struct PoolState {
     /// When the need was last known from whole data.
     known_at: Option<Time>,
     /// Where it stood before it last went down, and how far down it went.
-    #[serde(default)]
     fall: Option<Fall>,
     flaps: VecDeque<Time>,
 }
