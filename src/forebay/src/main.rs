@@ -23,6 +23,11 @@ mod tune;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
+
+/// A request at the gate is some hundred small allocations that die young, as is a replayed one.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     // One provider of cryptography for the process; it can only be there already.

@@ -4,16 +4,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use envoy_types::pb::envoy::config::core::v3::{HeaderMap, HeaderValue};
-use envoy_types::pb::envoy::service::ext_proc::v3::body_mutation::Mutation;
-use envoy_types::pb::envoy::service::ext_proc::v3::processing_request::Request;
-use envoy_types::pb::envoy::service::ext_proc::v3::processing_response::Response;
-use envoy_types::pb::envoy::service::ext_proc::v3::{
-    HttpBody, HttpHeaders, HttpTrailers, ProcessingRequest, ProcessingResponse,
-};
 
 use crate::body::{AnswerReader, Format, ModelRewriter, Parsed, Usage, read_request};
 use crate::desk::{Reason, Refused};
+use crate::ext_proc::wire::body_mutation::Mutation;
+use crate::ext_proc::wire::processing_request::Request;
+use crate::ext_proc::wire::processing_response::Response;
+use crate::ext_proc::wire::{
+    CommonResponse, HeaderMap, HeaderValue, HttpBody, HttpHeaders, HttpTrailers, ProcessingRequest,
+    ProcessingResponse,
+};
 use crate::ext_proc::{Exchange, Grant, Settings, Todo};
 
 /// The most that Envoy takes in one piece of a body.
@@ -91,14 +91,13 @@ fn message(kind: u8, payload: &[u8]) -> ProcessingRequest {
         let lines = payload.split(|byte| *byte == b'\n');
         let headers = lines.filter_map(|line| {
             let at = line.iter().skip(1).position(|byte| *byte == b':')? + 1;
-            let key = String::from_utf8_lossy(&line[..at]).into_owned();
-            Some(HeaderValue { key, raw_value: line[at + 1..].to_vec(), ..HeaderValue::default() })
+            let [key, raw_value] = [&line[..at], &line[at + 1..]].map(Bytes::copy_from_slice);
+            Some(HeaderValue { key, raw_value, ..HeaderValue::default() })
         });
         HeaderMap { headers: headers.collect() }
     };
-    let http_headers =
-        || HttpHeaders { headers: Some(headers()), end_of_stream, ..HttpHeaders::default() };
-    let body = || HttpBody { body: payload.to_vec(), end_of_stream, ..HttpBody::default() };
+    let http_headers = || HttpHeaders { headers: Some(headers()), end_of_stream };
+    let body = || HttpBody { body: Bytes::copy_from_slice(payload), end_of_stream };
     let trailers = || HttpTrailers { trailers: Some(headers()) };
     let request = match kind & 0x07 {
         0 => Some(Request::RequestHeaders(http_headers())),
@@ -150,7 +149,7 @@ impl Kept {
 }
 
 /// Whether a piece of a body is the last; it must not be larger than Envoy takes.
-fn ends(response: Option<envoy_types::pb::envoy::service::ext_proc::v3::CommonResponse>) -> bool {
+fn ends(response: Option<CommonResponse>) -> bool {
     let mutation = response.and_then(|common| common.body_mutation?.mutation);
     match mutation {
         Some(Mutation::StreamedResponse(piece)) => {

@@ -7,12 +7,12 @@ use forebay_core::admit::Facts as _;
 use forebay_core::gate::Refusal;
 use forebay_core::time::Span;
 use forebay_gateway::body::Usage;
+use forebay_gateway::connections::Peer;
 use forebay_gateway::desk::{Reason, Refused};
 use forebay_gateway::ext_proc::{Admit, Asked, Grant, Picker, Settings};
 use forebay_gateway::front::Denied;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tonic::service::Routes;
 
 /// Request header that says what to do: `hold`, `saturated`, `nobody`, `rename`.
 pub(super) const DO: &str = "x-test-gate";
@@ -71,8 +71,8 @@ pub(super) async fn serve(gate: &Arc<TestGate>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let picker = Picker::new(Door(Arc::clone(gate)), Settings::default());
-    let routes = Routes::new(picker.service());
-    tokio::spawn(forebay_gateway::grpc::serve(listener, routes, None, std::future::pending()));
+    let service = move |peer: &Peer| picker.service(peer.address.ip());
+    tokio::spawn(forebay_gateway::grpc::serve(listener, service, None, std::future::pending()));
     address
 }
 

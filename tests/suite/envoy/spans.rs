@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use forebay_gateway::connections::Peer;
 use forebay_gateway::grpc;
 use http::StatusCode;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
@@ -15,7 +16,6 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use serde_json::json;
 use tokio::task::block_in_place;
 use tokio::time::{Duration, Instant, sleep};
-use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use super::client::{Client, PATIENCE};
@@ -77,8 +77,9 @@ impl Collector {
         let collector = Self::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let routes = Routes::new(TraceServiceServer::new(collector.clone()));
-        tokio::spawn(grpc::serve(listener, routes, None, std::future::pending()));
+        let server = TraceServiceServer::new(collector.clone());
+        let service = move |_: &Peer| server.clone();
+        tokio::spawn(grpc::serve(listener, service, None, std::future::pending()));
         (collector, url)
     }
 

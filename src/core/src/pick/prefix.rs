@@ -4,6 +4,7 @@
 //! found by doubling steps and bisection, not by walking all pieces.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::BuildHasherDefault;
 
 use super::table::EndpointTable;
@@ -11,9 +12,10 @@ use crate::engine::Prefix;
 use crate::gate::RequestHasher;
 use crate::ids::EndpointId;
 
-/// Pieces remembered in each of two generations: at about 80 bytes each the index stays below
-/// 25 MB, whatever arrives, and still holds a hundred thousand conversations.
-const PIECES_MAX: usize = 131_072;
+/// Pieces remembered in each of two generations: whatever arrives, a hundred thousand conversations
+/// are held in some 10 MB, and in 45 MB if every piece is shared by many endpoints. Seven eighths of
+/// a power of two is where a table is full before it doubles.
+const PIECES_MAX: usize = 7 * (1 << 14);
 
 /// Pieces of one prompt that are looked at: 131,072 tokens in pieces of 64.
 const PROMPT_PIECES_MAX: usize = 2_048;
@@ -28,7 +30,21 @@ struct Holder {
     stamp_tokens: u64,
 }
 
-type Pieces = HashMap<u64, Vec<Holder>, BuildHasherDefault<RequestHasher>>;
+/// Who holds a piece, the one noted first apart: most pieces have one holder, and a prompt of
+/// hundreds of pieces should not cost hundreds of allocations.
+#[derive(Clone, Debug)]
+struct Holders {
+    first: Holder,
+    others: Option<Box<Others>>,
+}
+
+/// Those noted after the first.
+#[derive(Clone, Debug, Default)]
+struct Others {
+    holders: Vec<Holder>,
+}
+
+type Pieces = HashMap<u64, Holders, BuildHasherDefault<RequestHasher>>;
 
 /// What one endpoint took in, and how much of it its cache can still hold.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +102,30 @@ impl Cached {
     }
 }
 
+impl Holders {
+    fn iter(&self) -> impl Iterator<Item = &Holder> {
+        let others = self.others.iter().flat_map(|others| &others.holders);
+        std::iter::once(&self.first).chain(others)
+    }
+
+    /// Notes a holder. Beyond [`HOLDERS_MAX`] the one that was noted first makes room.
+    fn note(&mut self, holder: Holder) {
+        if self.first.endpoint == holder.endpoint {
+            self.first = holder;
+            return;
+        }
+        let others = &mut self.others.get_or_insert_default().holders;
+        if let Some(known) = others.iter_mut().find(|known| known.endpoint == holder.endpoint) {
+            *known = holder;
+            return;
+        }
+        if 1 + others.len() == HOLDERS_MAX {
+            self.first = others.remove(0);
+        }
+        others.push(holder);
+    }
+}
+
 impl PrefixIndex {
     /// An endpoint appears, with what its cache holds at most.
     pub fn add(&mut self, endpoint: EndpointId, capacity_tokens: u64) {
@@ -120,7 +160,7 @@ impl PrefixIndex {
         let mut look = |index: usize| {
             let tokens = (index as u32 + 1).saturating_mul(prefix.piece_tokens).min(prompt_tokens);
             let mut any = false;
-            for holder in self.holders(ids[index]) {
+            for holder in self.holders(ids[index]).into_iter().flat_map(Holders::iter) {
                 if self.keeps(holder) {
                     cached.note(holder.endpoint, tokens);
                     any = true;
@@ -152,28 +192,24 @@ impl PrefixIndex {
         let stamp_tokens = cache.prefilled_tokens;
         for id in prefix.ids.iter().take(PROMPT_PIECES_MAX) {
             if self.young.len() >= PIECES_MAX {
-                self.old = std::mem::take(&mut self.young);
+                std::mem::swap(&mut self.old, &mut self.young);
+                self.young.clear();
             }
-            let holders = match self.young.entry(*id) {
-                std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-                std::collections::hash_map::Entry::Vacant(entry) => {
-                    entry.insert(self.old.remove(id).unwrap_or_default())
-                }
-            };
-            match holders.iter_mut().find(|holder| holder.endpoint == endpoint) {
-                Some(holder) => holder.stamp_tokens = stamp_tokens,
-                None => {
-                    if holders.len() == HOLDERS_MAX {
-                        holders.remove(0);
+            let holder = Holder { endpoint, stamp_tokens };
+            match self.young.entry(*id) {
+                Entry::Occupied(mut entry) => entry.get_mut().note(holder),
+                Entry::Vacant(entry) => match self.old.remove(id) {
+                    Some(holders) => entry.insert(holders).note(holder),
+                    None => {
+                        entry.insert(Holders { first: holder, others: None });
                     }
-                    holders.push(Holder { endpoint, stamp_tokens });
-                }
+                },
             }
         }
     }
 
-    fn holders(&self, id: u64) -> &[Holder] {
-        self.young.get(&id).or_else(|| self.old.get(&id)).map_or(&[], Vec::as_slice)
+    fn holders(&self, id: u64) -> Option<&Holders> {
+        self.young.get(&id).or_else(|| self.old.get(&id))
     }
 
     /// Whether it is still there: an engine forgets what it used least recently, so about what

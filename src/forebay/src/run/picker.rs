@@ -1,13 +1,13 @@
 //! The endpoint picker and its gRPC health.
 
 use anyhow::Result;
+use forebay_gateway::connections::Peer;
 use forebay_gateway::ext_proc::{Picker, Settings};
 use forebay_gateway::front::Fronts;
-use forebay_gateway::grpc;
+use forebay_gateway::grpc::{self, Beside};
 use forebay_gateway::health::Health;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tonic::service::Routes;
 
 use super::arguments::RunArguments;
 use super::pages::Ready;
@@ -31,14 +31,19 @@ pub(super) async fn bind(
             tracing::warn!("clients choose their endpoints: this is for conformance tests only");
         }
         let picker = Picker::new(fronts.clone(), settings);
-        let routes = Routes::new(picker.service()).add_service(health.clone().service());
-        faces.push(tokio::spawn(grpc::serve(listener, routes, tls, stopped(stop))));
+        let health = health.clone().service();
+        let services = move |peer: &Peer| Beside {
+            main: picker.service(peer.address.ip()),
+            beside: health.clone(),
+        };
+        faces.push(tokio::spawn(grpc::serve(listener, services, tls, stopped(stop))));
     }
     if let Some(address) = arguments.ext_proc_health {
         let listener = listen("gRPC health", address).await?;
         // Kubernetes probes without TLS.
-        let routes = Routes::new(health.service());
-        faces.push(tokio::spawn(grpc::serve(listener, routes, None, stopped(stop))));
+        let health = health.service();
+        let service = move |_: &Peer| health.clone();
+        faces.push(tokio::spawn(grpc::serve(listener, service, None, stopped(stop))));
     }
     Ok(faces)
 }

@@ -3,12 +3,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use envoy_types::pb::envoy::extensions::filters::http::ext_proc::v3::processing_mode::BodySendMode;
-use envoy_types::pb::envoy::service::ext_proc::v3::processing_request::Request;
-use envoy_types::pb::envoy::service::ext_proc::v3::processing_response::Response;
-use envoy_types::pb::envoy::service::ext_proc::v3::{
-    HttpBody, ProcessingRequest, ProcessingResponse, ProtocolConfiguration,
-};
 use forebay_core::admit::Facts as _;
 
 use crate::body::{BodyError, Collector, Parsed};
@@ -18,6 +12,11 @@ use super::admit::Grant;
 use super::head::Head;
 use super::request::{Asked, Complete, Held, Phase, Reading, complete};
 use super::response::{Answering, Renamed, Terms};
+use super::wire::processing_request::Request;
+use super::wire::processing_response::Response;
+use super::wire::{
+    BodySendMode, HttpBody, ProcessingRequest, ProcessingResponse, ProtocolConfiguration,
+};
 use super::{Settings, replies};
 
 /// One stream: one HTTP request and its response.
@@ -131,11 +130,11 @@ impl<G: Grant> Exchange<G> {
                     sees_body: self.bodies.response != BodySendMode::None,
                 };
                 let grant = &mut self.grant;
-                let reply = self.response.headers(headers, about.as_ref(), terms, grant);
+                let reply = self.response.headers(headers, about, terms, grant);
                 out.extend(reply);
                 abandoned
             }
-            Some(Request::ResponseBody(HttpBody { body, end_of_stream, .. })) => {
+            Some(Request::ResponseBody(HttpBody { body, end_of_stream })) => {
                 let abandoned = self.request_is_over();
                 if self.bodies.response == BodySendMode::FullDuplexStreamed {
                     self.response.chunk(body, end_of_stream, &mut self.grant, out);
@@ -218,7 +217,7 @@ impl<G: Grant> Exchange<G> {
             return Todo::Nothing;
         }
         match std::mem::replace(&mut self.request, Phase::Over) {
-            Phase::Gathering { head, mut body } => match body.push(chunk.body.into()) {
+            Phase::Gathering { head, mut body } => match body.push(chunk.body) {
                 Err(error) => {
                     self.refuse(&head, &error.into(), out);
                     Todo::Nothing

@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 
-use envoy_types::pb::envoy::config::core::v3::{HeaderMap, HeaderValue, Metadata};
+use bytes::Bytes;
 use forebay_core::admit::Facts;
+use prost::Message as _;
 
+use super::wire::{HeaderMap, HeaderValue, Metadata};
 use super::{Settings, metadata};
 use crate::front::RequestLine;
 
@@ -15,6 +17,8 @@ const HEADER_TEST_SELECTION: &str = "test-epp-endpoint-selection";
 #[derive(Debug, Default)]
 pub struct Head {
     headers: Vec<HeaderValue>,
+    /// As it came last, since the same comes with every message.
+    metadata_wire: Bytes,
     metadata: Option<Metadata>,
     peer: Option<IpAddr>,
     /// `None`: all.
@@ -28,9 +32,18 @@ impl Head {
         Self { headers, peer, ..Self::default() }
     }
 
-    /// Takes what came with a message; what came first counts.
-    pub(super) fn learn(&mut self, metadata: Option<Metadata>) {
-        let Some(metadata) = metadata else { return };
+    /// Takes the metadata that came with a message; what came first counts. A hint that cannot be
+    /// read names nobody.
+    pub(super) fn learn(&mut self, wire: Bytes) {
+        if wire.is_empty() || wire == self.metadata_wire {
+            return;
+        }
+        let metadata = Metadata::decode(wire.clone());
+        self.metadata_wire = wire;
+        let Ok(metadata) = metadata else {
+            self.candidates.get_or_insert_default();
+            return;
+        };
         if self.candidates.is_none() {
             self.candidates = metadata::subset(&metadata);
         }
@@ -95,11 +108,8 @@ pub(super) fn find<'a>(headers: &'a [HeaderValue], name: &str) -> Option<&'a str
 
 /// A value arrives in one of two fields.
 fn value(header: &HeaderValue) -> Option<&str> {
-    if header.raw_value.is_empty() {
-        Some(&header.value)
-    } else {
-        std::str::from_utf8(&header.raw_value).ok()
-    }
+    let raw = if header.raw_value.is_empty() { &header.value } else { &header.raw_value };
+    std::str::from_utf8(raw).ok()
 }
 
 impl Facts for Head {

@@ -1,10 +1,10 @@
 //! Envoy's dynamic metadata, in and out.
 
-use envoy_types::pb::envoy::config::core::v3::Metadata;
-use envoy_types::pb::google::protobuf::value::Kind;
-use envoy_types::pb::google::protobuf::{ListValue, Struct, Value};
+use prost_types::value::Kind;
+use prost_types::{ListValue, Struct, Value};
 
 use super::HEADER_DESTINATION;
+use super::wire::Metadata;
 
 const NAMESPACE: &str = "envoy.lb";
 const SUBSET_NAMESPACE: &str = "envoy.lb.subset_hint";

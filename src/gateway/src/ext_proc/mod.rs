@@ -19,6 +19,7 @@ mod service;
 mod session;
 #[cfg(test)]
 mod tests;
+pub mod wire;
 
 pub use admit::{Admit, Grant};
 pub use exchange::{Exchange, Todo};

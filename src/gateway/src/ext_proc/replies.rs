@@ -1,16 +1,14 @@
 //! Replies to Envoy.
 
 use bytes::Bytes;
-use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
-use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
-use envoy_types::pb::envoy::service::ext_proc::v3::body_mutation::Mutation;
-use envoy_types::pb::envoy::service::ext_proc::v3::processing_response::Response;
-use envoy_types::pb::envoy::service::ext_proc::v3::{
-    BodyMutation, BodyResponse, CommonResponse, HeaderMutation, HeadersResponse, ImmediateResponse,
-    ProcessingResponse, StreamedBodyResponse, TrailersResponse,
-};
-use envoy_types::pb::envoy::r#type::v3::HttpStatus;
 
+use super::wire::body_mutation::Mutation;
+use super::wire::processing_response::Response;
+use super::wire::{
+    BodyMutation, BodyResponse, CommonResponse, HeaderAppendAction, HeaderMutation, HeaderValue,
+    HeaderValueOption, HeadersResponse, HttpStatus, ImmediateResponse, ProcessingResponse,
+    StreamedBodyResponse, TrailersResponse,
+};
 use crate::front::Reply;
 
 /// Most bytes of a body in one message: Envoy takes 64 KiB, with room for the rest of the message.
@@ -30,15 +28,11 @@ pub(super) fn headers(mutation: HeaderMutation, clear_route_cache: bool) -> Head
 }
 
 /// A header that replaces all of its name. Envoy ignores `value` here.
-pub(super) fn set(name: &str, value: &str) -> HeaderValueOption {
+pub(super) fn set(name: &'static str, value: &str) -> HeaderValueOption {
+    let raw_value = Bytes::copy_from_slice(value.as_bytes());
     HeaderValueOption {
-        header: Some(HeaderValue {
-            key: name.to_owned(),
-            raw_value: value.as_bytes().to_vec(),
-            ..HeaderValue::default()
-        }),
+        header: Some(HeaderValue { key: name.into(), raw_value, ..HeaderValue::default() }),
         append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
-        ..HeaderValueOption::default()
     }
 }
 
@@ -48,25 +42,24 @@ pub(super) fn body_pieces(
     body: Bytes,
     ends: bool,
     wrap: fn(BodyResponse) -> Response,
-    out: &mut impl Extend<ProcessingResponse>,
+    out: &mut Vec<ProcessingResponse>,
 ) {
     let mut rest = body;
     while rest.len() > PIECE_BYTES_MAX {
         let piece = rest.split_to(PIECE_BYTES_MAX);
-        out.extend([streamed(piece.to_vec(), false, wrap)]);
+        out.push(streamed(piece, false, wrap));
     }
     if ends || !rest.is_empty() {
-        // Not copied where nobody else holds it.
-        out.extend([streamed(rest.into(), ends, wrap)]);
+        out.push(streamed(rest, ends, wrap));
     }
 }
 
 fn streamed(
-    body: Vec<u8>,
+    body: Bytes,
     end_of_stream: bool,
     wrap: fn(BodyResponse) -> Response,
 ) -> ProcessingResponse {
-    let piece = StreamedBodyResponse { body, end_of_stream, ..StreamedBodyResponse::default() };
+    let piece = StreamedBodyResponse { body, end_of_stream };
     let body_mutation = Some(BodyMutation { mutation: Some(Mutation::StreamedResponse(piece)) });
     let response = CommonResponse { body_mutation, ..CommonResponse::default() };
     reply(wrap(BodyResponse { response: Some(response) }))
@@ -88,8 +81,7 @@ pub(super) fn immediate(said: Reply, details: &str) -> ProcessingResponse {
     reply(Response::ImmediateResponse(ImmediateResponse {
         status: Some(HttpStatus { code: i32::from(said.status.as_u16()) }),
         headers: Some(HeaderMutation { set_headers, remove_headers: Vec::new() }),
-        body: said.body.into(),
-        grpc_status: None,
+        body: said.body,
         details: details.to_owned(),
     }))
 }

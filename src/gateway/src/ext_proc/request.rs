@@ -1,8 +1,6 @@
 //! The request phase: hold headers and body, ask, then send both on.
 
 use bytes::Bytes;
-use envoy_types::pb::envoy::service::ext_proc::v3::processing_response::Response;
-use envoy_types::pb::envoy::service::ext_proc::v3::{HeaderMutation, ProcessingResponse};
 use forebay_core::admit::Facts as _;
 
 use crate::body::{BodyError, Collector, Parsed, read_request};
@@ -10,6 +8,8 @@ use crate::front::HEADER_TRACEPARENT;
 
 use super::admit::Grant;
 use super::head::Head;
+use super::wire::processing_response::Response;
+use super::wire::{HeaderMutation, ProcessingResponse};
 use super::{HEADER_DESTINATION, HEADER_PREFILLER, metadata, replies};
 
 /// Bodies above this are read off the data thread: 1 MiB takes about a millisecond.

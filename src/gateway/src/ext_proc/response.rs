@@ -1,16 +1,14 @@
 //! The response phase: pass everything on at once, and read what it cost.
 
 use bytes::Bytes;
-use envoy_types::pb::envoy::config::core::v3::Metadata;
-use envoy_types::pb::envoy::service::ext_proc::v3::processing_response::Response;
-use envoy_types::pb::envoy::service::ext_proc::v3::{
-    HeaderMutation, HttpHeaders, ProcessingResponse,
-};
+use prost::Message as _;
 
 use crate::body::{AnswerReader, Format, ModelRewriter, Usage};
 
 use super::admit::Grant;
 use super::head::find;
+use super::wire::processing_response::Response;
+use super::wire::{HeaderMutation, HttpHeaders, Metadata, ProcessingResponse};
 use super::{Settings, metadata, replies};
 
 /// Where conformance tests look for the endpoint that answered.
@@ -65,7 +63,7 @@ impl Answering {
     pub(super) fn headers<G: Grant>(
         &mut self,
         headers: HttpHeaders,
-        about: Option<&Metadata>,
+        about: Bytes,
         terms: Terms<'_>,
         grant: &mut Option<G>,
     ) -> Option<ProcessingResponse> {
@@ -76,7 +74,8 @@ impl Answering {
         let headers = headers.headers.map(|map| map.headers).unwrap_or_default();
         let mut set_headers = vec![replies::set(HEADER_SEEN.0, HEADER_SEEN.1)];
         if terms.settings.conformance_ports.is_some() {
-            let served = about.and_then(metadata::served);
+            let about = Metadata::decode(about).unwrap_or_default();
+            let served = metadata::served(&about);
             let chosen = grant.as_ref().map(G::endpoint);
             if let Some(endpoint) = served.or(chosen) {
                 set_headers.push(replies::set(HEADER_TEST_SERVED, endpoint));
@@ -113,12 +112,11 @@ impl Answering {
     /// A chunk of the body, to be passed on at once.
     pub(super) fn chunk<G: Grant>(
         &mut self,
-        chunk: Vec<u8>,
+        mut chunk: Bytes,
         ends: bool,
         grant: &mut Option<G>,
         out: &mut Vec<ProcessingResponse>,
     ) {
-        let mut chunk = Bytes::from(chunk);
         match &mut self.state {
             // Its headers were not for us.
             State::Before => {

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use envoy_types::pb::envoy::service::ext_proc::v3::{ProcessingRequest, ProcessingResponse};
 use tokio::task::JoinHandle;
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
@@ -14,6 +13,7 @@ use crate::body::{BodyError, Parsed};
 
 use super::admit::Admit;
 use super::exchange::{Exchange, Todo};
+use super::wire::{ProcessingRequest, ProcessingResponse};
 
 /// The replies of one stream. Dropped when Envoy resets it, which ends whatever is under way.
 pub struct Session<A: Admit> {

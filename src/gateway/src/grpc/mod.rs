@@ -4,17 +4,18 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tonic::service::Routes;
-use tonic::transport::server::TcpConnectInfo;
-use tower::ServiceExt as _;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tower::Service;
 
 use crate::connections::{self, Peer, Stream};
 use crate::tls::TlsServer;
@@ -39,26 +40,61 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// And given up if it does not answer.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Serves these routes until `stop` resolves; then takes no more connections, and returns when
-/// those that are open have ended their streams.
-pub async fn serve(
+/// Serves until `stop` resolves, each connection by what `service` makes for its peer; then takes
+/// no more connections, and returns when those that are open have ended their streams.
+pub async fn serve<S>(
     listener: TcpListener,
-    routes: Routes,
+    service: impl Fn(&Peer) -> S + Clone + Send + Sync + 'static,
     tls: Option<Arc<TlsServer>>,
     stop: impl Future<Output = ()>,
-) {
-    let routes = routes.prepare();
+) where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
     let builder = builder();
     let speak = move |stream: Stream, peer: Peer| {
-        let about = TcpConnectInfo { local_addr: None, remote_addr: Some(peer.address) };
-        let routes = routes.clone().map_request(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(about.clone());
-            request
-        });
-        let routes = routes.map_err(|error: Infallible| match error {});
-        builder.serve_connection(stream, TowerToHyperService::new(routes))
+        builder.serve_connection(stream, TowerToHyperService::new(service(&peer)))
     };
     connections::serve(listener, tls, stop, speak).await;
+}
+
+/// One service with another beside it on the same listener, whose path begins with its name.
+#[derive(Clone, Debug)]
+pub struct Beside<A, B> {
+    /// Gets all that is not for the other.
+    pub main: A,
+    /// Gets what names it.
+    pub beside: B,
+}
+
+impl<A, B> Service<Request<Incoming>> for Beside<A, B>
+where
+    A: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+    B: Service<
+            Request<Incoming>,
+            Response = Response<Body>,
+            Error = Infallible,
+            Future = A::Future,
+        > + NamedService,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = A::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        ready!(self.main.poll_ready(context))?;
+        self.beside.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> A::Future {
+        let mut parts = request.uri().path().split('/');
+        if parts.nth(1) == Some(B::NAME) {
+            self.beside.call(request)
+        } else {
+            self.main.call(request)
+        }
+    }
 }
 
 fn builder() -> http2::Builder<TokioExecutor> {

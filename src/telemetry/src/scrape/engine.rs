@@ -5,6 +5,7 @@
 
 use forebay_core::gate::EndpointLoad;
 use forebay_core::observe::EngineSample;
+use memchr::memchr3;
 use thiserror::Error;
 
 /// Whose names a page uses.
@@ -106,13 +107,13 @@ pub fn read_engine_page(page: &str) -> Result<EnginePage, PageError> {
         if !matches!(first, b'v' | b's' | b't') {
             continue;
         }
-        let Some((name, labels, value)) = split(line) else { continue };
+        let Some((name, rest)) = named(line) else { continue };
+        if found.is_none() {
+            let names = DIALECTS.iter().find(|names| names.owns(name));
+            found = names.map(|names| (names, Sums::default()));
+        }
         if let Some((names, sums)) = &mut found {
-            sums.take(names, name, labels, value);
-        } else if let Some(names) = DIALECTS.iter().find(|names| names.owns(name)) {
-            let mut sums = Sums::default();
-            sums.take(names, name, labels, value);
-            found = Some((names, sums));
+            sums.take(names, name, rest);
         }
     }
     let (names, sums) = found.ok_or(PageError::UnknownDialect)?;
@@ -152,39 +153,58 @@ impl Names {
 }
 
 impl Sums {
-    fn take(&mut self, names: &Names, name: &str, labels: &str, value: f64) {
-        let add = |sum: &mut Option<f64>| *sum = Some(sum.unwrap_or(0.0) + value);
-        if name == names.running {
-            add(&mut self.running);
+    /// Takes a sample if it is one of theirs; `rest` is what follows its name.
+    fn take(&mut self, names: &Names, name: &str, rest: &str) {
+        let of_label = names.deferred.filter(|(gauge, _)| *gauge == name).map(|(_, label)| label);
+        let sum = if name == names.running {
+            &mut self.running
         } else if name == names.waiting {
-            add(&mut self.waiting);
+            &mut self.waiting
         } else if name == names.output_tokens {
-            add(&mut self.output_tokens);
+            &mut self.output_tokens
         } else if name == names.finished {
-            add(&mut self.finished);
+            &mut self.finished
         } else if names.kv_usage.contains(&name) {
-            let fullest = self.kv_usage.map_or(value, |so_far| so_far.max(value));
-            self.kv_usage = Some(fullest);
-        } else if names
-            .deferred
-            .is_some_and(|(gauge, label)| gauge == name && labels.contains(label))
-        {
-            add(&mut self.deferred);
+            &mut self.kv_usage
+        } else if of_label.is_some() {
+            &mut self.deferred
+        } else {
+            return;
+        };
+        let Some((labels, value)) = measured(rest) else { return };
+        if of_label.is_some_and(|label| !labels.contains(label)) {
+            return;
         }
+        *sum = Some(match *sum {
+            None => value,
+            Some(fullest) if names.kv_usage.contains(&name) => fullest.max(value),
+            Some(so_far) => so_far + value,
+        });
     }
 }
 
 /// A sample as name, text of its labels, value; `None` for comments and what cannot be read.
 pub(super) fn split(line: &str) -> Option<(&str, &str, f64)> {
-    let name_end = line.find(['{', ' ', '\t'])?;
-    let (name, rest) = line.split_at(name_end);
+    let (name, rest) = named(line)?;
+    let (labels, value) = measured(rest)?;
+    Some((name, labels, value))
+}
+
+/// A sample's name, and the rest of its line.
+fn named(line: &str) -> Option<(&str, &str)> {
+    let end = memchr3(b'{', b' ', b'\t', line.as_bytes())?;
+    Some(line.split_at(end))
+}
+
+/// The text of a sample's labels, and its value.
+fn measured(rest: &str) -> Option<(&str, f64)> {
     let (labels, values) = match rest.strip_prefix('{') {
         // A label's value may hold anything, but no gauge that is read here has a brace in one.
         Some(inner) => inner.rsplit_once('}')?,
         None => ("", rest),
     };
     let value = values.split_ascii_whitespace().next()?;
-    Some((name, labels, value.parse().ok()?))
+    Some((labels, value.parse().ok()?))
 }
 
 #[cfg(test)]

@@ -68,6 +68,7 @@ impl Fetcher {
             page.extend_from_slice(&chunk);
         }
         // Names and numbers are ASCII; a model's name may be anything.
-        Ok(String::from_utf8_lossy(&page).into_owned())
+        Ok(String::from_utf8(page)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
     }
 }

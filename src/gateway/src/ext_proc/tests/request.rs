@@ -1,5 +1,6 @@
 //! The request phase.
 
+use bytes::Bytes;
 use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use envoy_types::pb::envoy::extensions::filters::http::ext_proc::v3::processing_mode::BodySendMode;
 use envoy_types::pb::envoy::service::ext_proc::v3::processing_request::Request;
@@ -9,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::body::BODY_BYTES_MAX;
-use crate::ext_proc::{HEADER_DESTINATION, HEADER_PREFILLER, Head, Settings};
+use crate::ext_proc::{HEADER_DESTINATION, HEADER_PREFILLER, Head, Settings, wire};
 
 const BODY: &str = r#"{"model":"small","prompt":"tell me more","seed":9007199254740993}"#;
 
@@ -189,7 +190,7 @@ fn point_9_repeated_headers_survive() {
     assert_eq!(set, [HEADER_DESTINATION], "nothing is echoed, no length without a rewrite");
     assert_eq!(mutation.remove_headers, ["x-llm-d-inference-fairness-id"]);
     // And of a header that vouches for somebody, two values vouch for nobody.
-    let head = Head::new(Some(map(&repeated)), None);
+    let head = Head::new(Some(passed(&map(&repeated))), None);
     assert_eq!(head.header("x-llm-d-inference-fairness-id"), Some("me"));
     assert_eq!(head.header("cookie"), None);
 }
@@ -309,10 +310,21 @@ fn claims_come_from_metadata() {
         Kind::StringValue("acme".into()),
     );
     let mut head = Head::new(None, None);
-    head.learn(message.metadata_context);
+    let wire: wire::ProcessingRequest = passed(&message);
+    head.learn(wire.metadata_context);
     assert_eq!(head.claim("envoy.filters.http.jwt_authn", "sub"), Some("acme"));
     assert_eq!(head.claim("envoy.filters.http.jwt_authn", "iss"), None);
     assert_eq!(head.claim("elsewhere", "sub"), None);
+}
+
+#[test]
+fn a_hint_that_cannot_be_read_names_nobody() {
+    let mut head = Head::new(None, None);
+    head.learn(Bytes::from_static(b"no metadata"));
+    assert_eq!(head.candidates(), Some([].as_slice()));
+    let message: wire::ProcessingRequest = passed(&with_subset(post(&[]), &[ENDPOINT]));
+    head.learn(message.metadata_context);
+    assert_eq!(head.candidates(), Some([].as_slice()), "what came first counts");
 }
 
 proptest! {

@@ -144,7 +144,7 @@ impl Wire {
 
     pub(super) fn send(&mut self, message: impl Into<ProcessingRequest>) -> Replies {
         let mut out = Vec::new();
-        let mut todo = self.exchange.message(message.into(), &mut out);
+        let mut todo = self.exchange.message(passed(&message.into()), &mut out);
         loop {
             todo = match todo {
                 Todo::Nothing => break,
@@ -162,7 +162,7 @@ impl Wire {
                 }
             };
         }
-        Replies(out)
+        Replies::of(&out)
     }
 
     /// Sends several messages and collects all replies.
@@ -176,7 +176,7 @@ impl Wire {
     pub(super) fn decide(&mut self) -> Replies {
         let mut out = Vec::new();
         self.exchange.decided(self.decision(), &mut out);
-        Replies(out)
+        Replies::of(&out)
     }
 
     pub(super) fn close(self) -> Vec<String> {
@@ -218,6 +218,10 @@ pub(super) fn no_endpoints() -> Denied {
 pub(super) struct Replies(pub(super) Vec<ProcessingResponse>);
 
 impl Replies {
+    fn of(said: &[wire::ProcessingResponse]) -> Self {
+        Self(said.iter().map(passed).collect())
+    }
+
     /// The kind of each, in order; `$` after a body that ends the stream.
     pub(super) fn kinds(&self) -> Vec<&'static str> {
         let kind = |reply: &ProcessingResponse| match reply.response.as_ref().unwrap() {
@@ -315,6 +319,11 @@ fn piece(body: &BodyResponse) -> Option<(Vec<u8>, bool)> {
         Mutation::StreamedResponse(piece) => Some((piece.body.clone(), piece.end_of_stream)),
         other => panic!("spurious to Envoy: {other:?}"),
     }
+}
+
+/// What one side says, as the other reads it: Envoy's own types here, those of the picker there.
+pub(super) fn passed<T: prost::Message + Default>(said: &impl prost::Message) -> T {
+    T::decode(said.encode_to_vec().as_slice()).unwrap()
 }
 
 pub(super) fn message(request: Request) -> ProcessingRequest {
