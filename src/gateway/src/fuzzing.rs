@@ -46,6 +46,8 @@ pub fn body(data: &[u8]) {
             sent
         };
         assert_eq!(rewritten(data.len().max(1)), rewritten(1), "{format:?}");
+        let is_named = data.contains(&b'\\') || data.windows(4).any(|name| name == b"demo");
+        assert!(is_named || rewritten(1) == data, "{format:?}: changed without a name");
     }
 }
 

@@ -92,6 +92,10 @@ impl ModelRewriter {
                 self.object(at, stop, made);
             }
             if end.is_some() {
+                // A name that its line does not end is none: it passes before what follows.
+                if let Some(held) = self.held.take() {
+                    made.bytes.extend_from_slice(&held);
+                }
                 if self.line == Line::Field(0) {
                     // An empty line ends the event; CR LF makes one too many, which is harmless
                     // since nobody cuts an event's JSON into several lines of data.

@@ -250,6 +250,16 @@ fn a_name_is_held_back_no_longer_than_it_is_incomplete() {
     assert_eq!(cut_off.finish(), "\"tar");
 }
 
+#[test]
+fn a_name_that_its_line_does_not_end_passes_before_what_follows() {
+    let stream = "data: {\"model\": \"tar\n: ping\n\ndata: {\"model\": \"target\"}\n\n";
+    for size in [1, 7, stream.len()] {
+        let chunks = stream.as_bytes().chunks(size).map(Bytes::copy_from_slice).collect();
+        let sent = rewritten(Format::Events, "target", "asked", chunks);
+        assert_eq!(String::from_utf8(sent).unwrap(), stream.replace("target", "asked"));
+    }
+}
+
 fn json_value() -> impl Strategy<Value = serde_json::Value> {
     let text = prop_oneof![
         Just("model".to_owned()),
@@ -278,6 +288,22 @@ proptest! {
         for (format, body, usage, events) in answers() {
             let answer = read(format, &in_chunks(body.as_bytes(), &cuts));
             prop_assert_eq!((answer.usage, answer.events), (usage, events));
+        }
+    }
+
+    /// Whatever an engine sends, however it is cut: without the name it passes as it came.
+    #[test]
+    fn what_does_not_name_the_model_passes_as_it_came(
+        parts in prop::collection::vec(prop::sample::select(vec![
+            "data: {\"model\":", "data: {", "\"model\":", "\"tar", "\"", "1", ",", "}", " ", "\n", "\r\n",
+        ]), 0..40),
+        size in 1_usize..20,
+    ) {
+        let stream = parts.concat();
+        for format in [Format::Json, Format::Events, Format::Opaque] {
+            let chunks = stream.as_bytes().chunks(size).map(Bytes::copy_from_slice).collect();
+            let sent = rewritten(format, "target", "asked", chunks);
+            prop_assert_eq!(String::from_utf8(sent).unwrap(), stream.clone());
         }
     }
 

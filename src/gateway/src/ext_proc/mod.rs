@@ -9,6 +9,7 @@
 //! they end is mostly not observed, and usage comes from elsewhere.
 
 mod admit;
+mod codec;
 mod exchange;
 mod head;
 mod metadata;
@@ -22,6 +23,7 @@ mod tests;
 pub mod wire;
 
 pub use admit::{Admit, Grant};
+pub use codec::Codec;
 pub use exchange::{Exchange, Todo};
 pub use head::Head;
 pub use request::{Asked, Reading};
