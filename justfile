@@ -24,6 +24,13 @@ lint:
 bench *ARGS:
     cargo bench --workspace {{ARGS}}
 
+# Fuzzes a parser (body, exchange, manifests, page, question) for so long; needs nightly and cargo-fuzz.
+# What it finds goes to fuzz/corpus with its fix; new inputs are kept in .cache.
+fuzz TARGET SECONDS="60":
+    mkdir -p .cache/fuzz/{{TARGET}}
+    cargo +nightly fuzz run -s none --target-dir .cache/fuzz/target {{TARGET}} .cache/fuzz/{{TARGET}} \
+        fuzz/corpus/{{TARGET}} -- -max_total_time={{SECONDS}}
+
 # What the gate costs behind a real Envoy, against a picker that does nothing. Envoy as tests/run
 # installs it, or the one that $ENVOY names.
 bench-gate *ARGS:
