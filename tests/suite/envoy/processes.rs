@@ -227,6 +227,38 @@ async fn killed_where_answers_survive_it_takes_only_the_queue_along() {
     assert_eq!(counts.get("broken"), None, "{counts:?}");
 }
 
+/// Whether health at that address says that the picker takes requests.
+async fn is_serving(address: SocketAddr) -> bool {
+    use forebay_gateway::health::{PICKER_SERVICE, v1};
+    let Ok(channel) = channel(address).await else { return false };
+    let mut client = v1::health_client::HealthClient::new(channel);
+    let asked = client.check(v1::HealthCheckRequest { service: PICKER_SERVICE.to_owned() }).await;
+    let serving = v1::health_check_response::ServingStatus::Serving;
+    asked.is_ok_and(|answer| answer.get_ref().status() == serving)
+}
+
+async fn channel(
+    address: SocketAddr,
+) -> Result<tonic::transport::Channel, tonic::transport::Error> {
+    let url = format!("http://{address}");
+    tonic::transport::Endpoint::from_shared(url).unwrap().connect().await
+}
+
+#[test]
+fn the_pickers_own_port_answers_health_too_and_nothing_else() {
+    let folder = Folder::new("health-beside");
+    let fleet = folder.write("fleet.yaml", &demo_fleet(&[crate::support::free_address()]));
+    let (_gate, at) = Forebay::gate(&fleet, &["--ext-proc"], &[]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    eventually("health answers beside the picker", || runtime.block_on(is_serving(at[0])));
+    let refused = runtime.block_on(async {
+        use forebay_gateway::fleet_sync::wire::v1::fleet_sync_client::FleetSyncClient;
+        let mut other = FleetSyncClient::new(channel(at[0]).await.unwrap());
+        other.sync(tokio_stream::empty()).await.err()
+    });
+    assert_eq!(refused.map(|status| status.code()), Some(tonic::Code::Unimplemented));
+}
+
 #[test]
 fn the_picker_speaks_tls_with_a_certificate_of_its_own_making() {
     let folder = Folder::new("self-signed");
@@ -234,19 +266,7 @@ fn the_picker_speaks_tls_with_a_certificate_of_its_own_making() {
     let more = ["--ext-proc-self-signed"];
     let (gate, at) = Forebay::gate(&fleet, &["--ext-proc", "--ext-proc-health"], &more);
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    eventually("health answers in plain text", || {
-        runtime.block_on(async {
-            let url = format!("http://{}", at[1]);
-            let channel = tonic::transport::Endpoint::from_shared(url).unwrap();
-            let Ok(channel) = channel.connect().await else { return false };
-            use forebay_gateway::health::v1;
-            let mut client = v1::health_client::HealthClient::new(channel);
-            let service = forebay_gateway::health::PICKER_SERVICE.to_owned();
-            let asked = client.check(v1::HealthCheckRequest { service }).await;
-            let serving = v1::health_check_response::ServingStatus::Serving;
-            asked.is_ok_and(|answer| answer.get_ref().status() == serving)
-        })
-    });
+    eventually("health answers in plain text", || runtime.block_on(is_serving(at[1])));
     // And the picker's own port shows a certificate to whoever begins a TLS handshake.
     use std::io::{Read as _, Write as _};
     let mut plain = std::net::TcpStream::connect(at[0]).unwrap();
